@@ -1,0 +1,138 @@
+//! The catalog as one immutable value, and the changes that lead from one to the next.
+//!
+//! A statement works on an `Arc<Catalog>`: consistent, lock-free, as old as the statement's start. DDL clones the value
+//! (definitions are shared, so a clone copies pointers), applies a [`CatalogChange`], and hands both to the transaction;
+//! commit applies the same change to the newest committed catalog and stores it in the registry.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+
+use crate::cached::CachedTableData;
+use crate::table::{DatabaseDefinition, FIRST_USER_OID, Oid, SchemaDefinition, StorageId, TableDefinition};
+
+/// Schema OIDs that are the same in every database.
+pub const PG_CATALOG_OID: Oid = 11;
+pub const PUBLIC_OID: Oid = 2200;
+pub const INFORMATION_SCHEMA_OID: Oid = 13000;
+pub const SYSTEM_OID: Oid = 13001;
+/// OID of database `kalamdb`, the one that always exists.
+pub const DEFAULT_DATABASE_OID: Oid = 5;
+pub const DEFAULT_DATABASE: &str = "kalamdb";
+
+/// One step of DDL. Whole definitions, not deltas: applying one cannot fail.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+pub enum CatalogChange {
+    PutDatabase(DatabaseDefinition),
+    DropDatabase(Oid),
+    PutSchema(SchemaDefinition),
+    DropSchema(Oid),
+    /// Creates or replaces a relation.
+    PutTable(TableDefinition),
+    DropTable(Oid),
+}
+
+/// All definitions at one moment.
+#[derive(Clone, Default, Debug)]
+pub struct Catalog {
+    /// Grows by one with every committed change; a plan made for one version is good only for it.
+    pub version: u64,
+    databases: BTreeMap<Oid, Arc<DatabaseDefinition>>,
+    schemas: BTreeMap<Oid, Arc<SchemaDefinition>>,
+    tables: HashMap<Oid, Arc<CachedTableData>>,
+    /// (schema, name) to relation
+    names: HashMap<(Oid, String), Oid>,
+}
+
+impl Catalog {
+    /// Applies one change and moves `version` on.
+    pub fn apply(&mut self, change: &CatalogChange) {
+        self.version += 1;
+        match change {
+            CatalogChange::PutDatabase(d) => {
+                self.databases.insert(d.oid, Arc::new(d.clone()));
+            }
+            CatalogChange::DropDatabase(oid) => {
+                self.databases.remove(oid);
+            }
+            CatalogChange::PutSchema(s) => {
+                self.schemas.insert(s.oid, Arc::new(s.clone()));
+            }
+            CatalogChange::DropSchema(oid) => {
+                self.schemas.remove(oid);
+            }
+            CatalogChange::PutTable(t) => {
+                self.remove_table(t.oid);
+                self.names.insert((t.schema, t.name.clone()), t.oid);
+                self.tables.insert(t.oid, Arc::new(CachedTableData::new(t.clone())));
+            }
+            CatalogChange::DropTable(oid) => self.remove_table(*oid),
+        }
+    }
+
+    fn remove_table(&mut self, oid: Oid) {
+        if let Some(old) = self.tables.remove(&oid) {
+            self.names.remove(&(old.definition.schema, old.definition.name.clone()));
+        }
+    }
+
+    pub fn database(&self, oid: Oid) -> Option<&Arc<DatabaseDefinition>> {
+        self.databases.get(&oid)
+    }
+
+    pub fn database_by_name(&self, name: &str) -> Option<&Arc<DatabaseDefinition>> {
+        self.databases.values().find(|d| d.name == name)
+    }
+
+    pub fn databases(&self) -> impl Iterator<Item = &Arc<DatabaseDefinition>> {
+        self.databases.values()
+    }
+
+    pub fn schema(&self, oid: Oid) -> Option<&Arc<SchemaDefinition>> {
+        self.schemas.get(&oid)
+    }
+
+    /// A schema of a database; builtin schemas (`database` 0) are in every one.
+    pub fn schema_by_name(&self, database: Oid, name: &str) -> Option<&Arc<SchemaDefinition>> {
+        self.schemas.values().find(|s| s.name == name && (s.database == database || s.database == 0))
+    }
+
+    pub fn schemas(&self, database: Oid) -> impl Iterator<Item = &Arc<SchemaDefinition>> {
+        self.schemas.values().filter(move |s| s.database == database || s.database == 0)
+    }
+
+    pub fn table(&self, oid: Oid) -> Option<&Arc<CachedTableData>> {
+        self.tables.get(&oid)
+    }
+
+    pub fn table_by_name(&self, schema: Oid, name: &str) -> Option<&Arc<CachedTableData>> {
+        // A lookup by (Oid, &str) without an owned key would need hashbrown's Equivalent.
+        self.names.get(&(schema, name.to_owned())).and_then(|oid| self.tables.get(oid))
+    }
+
+    /// Every relation, in no order.
+    pub fn tables(&self) -> impl Iterator<Item = &Arc<CachedTableData>> {
+        self.tables.values()
+    }
+
+    /// The views that read relation `oid`.
+    pub fn dependents(&self, oid: Oid) -> Vec<Arc<CachedTableData>> {
+        let mut found: Vec<_> = self.tables.values().filter(|t| t.reads(oid)).cloned().collect();
+        found.sort_by_key(|t| t.definition.oid);
+        found
+    }
+
+    /// The highest OID in use, for the OID counter at start.
+    pub fn max_oid(&self) -> Oid {
+        let tables = self.tables.values().map(|t| t.max_oid());
+        let schemas = self.schemas.keys().copied();
+        let databases = self.databases.keys().copied();
+        tables.chain(schemas).chain(databases).max().unwrap_or(0).max(FIRST_USER_OID - 1)
+    }
+
+    /// The highest storage id in use.
+    pub fn max_storage(&self) -> StorageId {
+        self.tables.values().map(|t| t.definition.storage).max().unwrap_or(0)
+    }
+}

@@ -1,0 +1,116 @@
+//! What functions and scans see of a session: identity, settings, the catalog of the running statement, clocks.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
+
+use kalamdb_catalog::{Catalog, Oid, SqlError};
+use parking_lot::RwLock;
+
+use super::vars::Vars;
+use crate::types::FormatSettings;
+
+/// Shared by a session and the plans it runs. Everything here is read while a statement runs and changed only between
+/// statements, except `notices`.
+#[derive(Debug)]
+pub struct SessionContext {
+    /// The pid of BackendKeyData.
+    pub pid: i32,
+    pub user: String,
+    pub database: Oid,
+    pub database_name: String,
+    /// Microseconds since 1970.
+    pub server_started_at: i64,
+    /// The data directory, for SHOW and functions that report it.
+    pub client_address: Option<String>,
+    vars: RwLock<Arc<Vars>>,
+    format: RwLock<Arc<FormatSettings>>,
+    catalog: RwLock<Arc<Catalog>>,
+    transaction_micros: AtomicI64,
+    statement_micros: AtomicI64,
+    notices: RwLock<Vec<SqlError>>,
+}
+
+impl SessionContext {
+    pub fn new(
+        pid: i32,
+        user: String,
+        database: Oid,
+        database_name: String,
+        client_address: Option<String>,
+        server_started_at: i64,
+        vars: Vars,
+        catalog: Arc<Catalog>,
+    ) -> Self {
+        let format = Arc::new(vars.format());
+        SessionContext {
+            pid,
+            user,
+            database,
+            database_name,
+            server_started_at,
+            client_address,
+            vars: RwLock::new(Arc::new(vars)),
+            format: RwLock::new(format),
+            catalog: RwLock::new(catalog),
+            transaction_micros: AtomicI64::new(0),
+            statement_micros: AtomicI64::new(0),
+            notices: RwLock::new(Vec::new()),
+        }
+    }
+
+    /// The settings (SET/SHOW).
+    pub fn vars(&self) -> Arc<Vars> {
+        self.vars.read().clone()
+    }
+
+    /// Replaces the settings, and what is derived from them.
+    pub fn set_vars(&self, vars: Vars) {
+        let mut format = vars.format();
+        format.transaction_micros = self.transaction_micros();
+        *self.format.write() = Arc::new(format);
+        *self.vars.write() = Arc::new(vars);
+    }
+
+    /// How values are read and written as text.
+    pub fn format(&self) -> Arc<FormatSettings> {
+        self.format.read().clone()
+    }
+
+    /// The catalog as the running statement sees it: committed state and the transaction's own DDL.
+    pub fn catalog(&self) -> Arc<Catalog> {
+        self.catalog.read().clone()
+    }
+
+    pub fn set_catalog(&self, catalog: Arc<Catalog>) {
+        *self.catalog.write() = catalog;
+    }
+
+    /// now(): start of the transaction, microseconds since 1970.
+    pub fn transaction_micros(&self) -> i64 {
+        self.transaction_micros.load(Ordering::Relaxed)
+    }
+
+    /// statement_timestamp(), microseconds since 1970.
+    pub fn statement_micros(&self) -> i64 {
+        self.statement_micros.load(Ordering::Relaxed)
+    }
+
+    pub fn set_statement_micros(&self, micros: i64) {
+        self.statement_micros.store(micros, Ordering::Relaxed);
+    }
+
+    pub fn set_transaction_micros(&self, micros: i64) {
+        self.transaction_micros.store(micros, Ordering::Relaxed);
+        let mut format = self.format.write();
+        Arc::make_mut(&mut format).transaction_micros = micros;
+    }
+
+    /// Queues a NOTICE or WARNING for the client (code 00000 is a NOTICE, class 01 a WARNING).
+    pub fn notice(&self, notice: SqlError) {
+        self.notices.write().push(notice);
+    }
+
+    pub fn take_notices(&self) -> Vec<SqlError> {
+        std::mem::take(&mut *self.notices.write())
+    }
+}
