@@ -22,6 +22,7 @@ use decode::{Decoded, Special};
 pub use keywords::{ABBREVIATIONS, Abbreviation};
 pub(crate) use keywords::{Unit, unit};
 pub(super) use lex::{FieldKind, lex};
+pub(crate) use write::{MONTHS, WEEKDAYS};
 pub use write::{write_date, write_seconds, write_time, write_timestamp, write_timestamptz};
 pub use zone::{time_zone, time_zone_setting};
 

@@ -297,3 +297,15 @@ pub(super) fn numeric_offset(text: &str) -> Result<i32, super::DecodeError> {
     let offset = (hours * 60 + minutes) * 60 + seconds;
     Ok(if negative { -offset } else { offset })
 }
+
+/// Seconds east of UTC if the text is a signed offset; None if it may be a name.
+pub fn explicit_offset(text: &str) -> Result<Option<i32>> {
+    match numeric_offset(text) {
+        Ok(offset) => Ok(Some(offset)),
+        Err(super::DecodeError::DisplacementOverflow) => Err(SqlError::new(
+            SqlState::INVALID_PARAMETER_VALUE,
+            format!("numeric time zone \"{text}\" out of range"),
+        )),
+        Err(_) => Ok(None),
+    }
+}
