@@ -389,7 +389,7 @@ fn octal_char(text: &str) -> Option<u8> {
 }
 
 /// Output of "char": the carrier holds this text, since a byte above 127 is no text of its own.
-fn char_text(byte: u8) -> String {
+pub(crate) fn char_text(byte: u8) -> String {
     match byte {
         0 => String::new(),
         1..=127 => char::from(byte).to_string(),
