@@ -162,7 +162,7 @@ pub(super) fn like_escape(pattern: &str, escape: &str) -> Result<String> {
 }
 
 /// A SIMILAR TO pattern as a POSIX regular expression.
-pub(super) fn similar_to_escape(pattern: &str, escape: &str) -> Result<String> {
+pub(crate) fn similar_to_escape(pattern: &str, escape: &str) -> Result<String> {
     let escape = escape_char(escape)?;
     let mut out = String::from("^(?:");
     let (mut escaped, mut class, mut quotes) = (false, false, 0);
