@@ -14,8 +14,8 @@ use std::fmt;
 use arrow_schema::{DataType, Field, IntervalUnit, TimeUnit};
 use serde::{Deserialize, Serialize};
 
-use crate::sqlstate::SqlState;
 use crate::error::{Result, SqlError};
+use crate::sqlstate::SqlState;
 
 /// A PostgreSQL type, by OID. Every value has a row in [`TYPES`].
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
