@@ -157,7 +157,7 @@ pub(super) static TABLES: &[BuiltinTable] = &[
         col("classid", OID), col("objid", OID), col("objsubid", INT4), col("refclassid", OID), col("refobjid", OID),
         col("refobjsubid", INT4), col("deptype", CHAR),
     ]),
-    table(2609, 10041, "pg_description", 'r', Virtual(VirtualId::PgDescription), &[
+    table(2609, 10041, "pg_description", 'r', Virtual(VirtualId::Empty), &[
         col("objoid", OID), col("classoid", OID), col("objsubid", INT4), col("description", TEXT),
     ]),
     table(3501, 10045, "pg_enum", 'r', Virtual(VirtualId::Empty), &[
@@ -283,7 +283,7 @@ pub(super) static TABLES: &[BuiltinTable] = &[
         opt("pubname", NAME), opt("schemaname", NAME), opt("tablename", NAME), opt("attnames", NAME_ARRAY),
         opt("rowfilter", TEXT),
     ]),
-    table(3541, 10101, "pg_range", 'r', Virtual(VirtualId::PgRange), &[
+    table(3541, 10101, "pg_range", 'r', Virtual(VirtualId::Empty), &[
         col("rngtypid", OID), col("rngsubtype", OID), col("rngmultitypid", OID), col("rngcollation", OID),
         col("rngsubopc", OID), col("rngcanonical", REGPROC), col("rngsubdiff", REGPROC),
     ]),

@@ -56,6 +56,7 @@ pub static TYPE_IO: &[TypeIo] = &[
     TypeIo { oid: 30, input: 54, output: 55, receive: 2420, send: 2421, modin: 0, modout: 0, analyze: 0, subscript: 6179, storage: 'p', delimiter: ',', collation: 0 },
     TypeIo { oid: 114, input: 321, output: 322, receive: 323, send: 324, modin: 0, modout: 0, analyze: 0, subscript: 0, storage: 'x', delimiter: ',', collation: 0 },
     TypeIo { oid: 142, input: 2893, output: 2894, receive: 2898, send: 2899, modin: 0, modout: 0, analyze: 0, subscript: 0, storage: 'x', delimiter: ',', collation: 0 },
+    TypeIo { oid: 143, input: 750, output: 751, receive: 2400, send: 2401, modin: 0, modout: 0, analyze: 3816, subscript: 6179, storage: 'x', delimiter: ',', collation: 0 },
     TypeIo { oid: 194, input: 195, output: 196, receive: 197, send: 198, modin: 0, modout: 0, analyze: 0, subscript: 0, storage: 'x', delimiter: ',', collation: 100 },
     TypeIo { oid: 199, input: 750, output: 751, receive: 2400, send: 2401, modin: 0, modout: 0, analyze: 3816, subscript: 6179, storage: 'x', delimiter: ',', collation: 0 },
     TypeIo { oid: 700, input: 200, output: 201, receive: 2424, send: 2425, modin: 0, modout: 0, analyze: 0, subscript: 0, storage: 'p', delimiter: ',', collation: 0 },
