@@ -32,7 +32,7 @@ impl CachedTableData {
     pub fn reads(&self, oid: Oid) -> bool {
         match &self.definition.kind {
             TableKind::View { depends_on, .. } => depends_on.iter().any(|d| d.oid == oid),
-            TableKind::Shared | TableKind::System => false,
+            TableKind::Shared | TableKind::System | TableKind::Virtual(_) => false,
         }
     }
 

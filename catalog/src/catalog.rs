@@ -9,6 +9,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
+use crate::builtin::system::RESERVED_STORAGE;
 use crate::cached::CachedTableData;
 use crate::table::{DatabaseDefinition, FIRST_USER_OID, Oid, SchemaDefinition, StorageId, TableDefinition};
 
@@ -131,8 +132,8 @@ impl Catalog {
         tables.chain(schemas).chain(databases).max().unwrap_or(0).max(FIRST_USER_OID - 1)
     }
 
-    /// The highest storage id in use.
+    /// The highest storage id in use or reserved.
     pub fn max_storage(&self) -> StorageId {
-        self.tables.values().map(|t| t.definition.storage).max().unwrap_or(0)
+        self.tables.values().map(|t| t.definition.storage).max().unwrap_or(0).max(RESERVED_STORAGE)
     }
 }

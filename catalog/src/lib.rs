@@ -1,17 +1,24 @@
 //! Names, types, ids, definitions and the schema registry of KalamDB.
 
+pub mod builtin;
 mod cached;
 pub mod catalog;
 mod error;
+pub mod name;
 mod registry;
+pub mod row;
 mod sqlstate;
 pub mod table;
 pub mod types;
+pub mod upgrade;
 
+pub use builtin::{VirtualId, bootstrap, initial_changes};
 pub use cached::CachedTableData;
 pub use catalog::{Catalog, CatalogChange};
 pub use error::{ErrorFields, Result, SqlError};
 pub use registry::SchemaRegistry;
 pub use sqlstate::SqlState;
-pub use table::{ColumnDefinition, DatabaseDefinition, Oid, PrimaryKey, SchemaDefinition, StorageId, TableDefinition, TableKind};
+pub use table::{
+    ColumnDefinition, DatabaseDefinition, Oid, PrimaryKey, SchemaDefinition, StorageId, TableDefinition, TableKind,
+};
 pub use types::PgType;

@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::builtin::VirtualId;
 use crate::types::PgType;
 
 /// An object id as in pg_class.oid; from 16384 for what users create, PostgreSQL's own for builtins.
@@ -42,6 +43,8 @@ pub enum TableKind {
     System,
     /// A view; `sql` is its SELECT with every relation schema-qualified.
     View { sql: String, depends_on: Vec<Dependency> },
+    /// A builtin whose rows the engine makes when asked. Never stored.
+    Virtual(VirtualId),
 }
 
 /// What a view reads: a relation, by OID and by name (the name serves the error once the relation is gone).
@@ -61,6 +64,7 @@ impl TableKind {
             TableKind::Shared => "SHARED",
             TableKind::System => "SYSTEM",
             TableKind::View { .. } => "VIEW",
+            TableKind::Virtual(_) => "VIRTUAL",
         }
     }
 }
@@ -138,7 +142,8 @@ impl TableDefinition {
         matches!(self.kind, TableKind::View { .. })
     }
 
+    /// True for what is not the users' to change, be it stored or virtual.
     pub fn is_system(&self) -> bool {
-        matches!(self.kind, TableKind::System)
+        matches!(self.kind, TableKind::System | TableKind::Virtual(_)) || self.oid < FIRST_USER_OID
     }
 }

@@ -14,8 +14,8 @@ use std::fmt;
 use arrow_schema::{DataType, Field, IntervalUnit, TimeUnit};
 use serde::{Deserialize, Serialize};
 
-use crate::sqlstate::SqlState;
 use crate::error::{Result, SqlError};
+use crate::sqlstate::SqlState;
 
 /// A PostgreSQL type, by OID. Every value has a row in [`TYPES`].
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
@@ -75,6 +75,7 @@ types! {
     OIDVECTOR = 30, "oidvector", "oidvector", -1, false, 'A', false, 26, 1013, 'b', "oidvector", 'i';
     JSON = 114, "json", "json", -1, false, 'U', false, 0, 199, 'b', "json_", 'i';
     XML = 142, "xml", "xml", -1, false, 'U', false, 0, 143, 'b', "xml_", 'i';
+    XML_ARRAY = 143, "_xml", "xml[]", -1, false, 'A', false, 142, 0, 'b', "array_", 'i';
     PG_NODE_TREE = 194, "pg_node_tree", "pg_node_tree", -1, false, 'Z', false, 0, 0, 'b', "pg_node_tree_", 'i';
     JSON_ARRAY = 199, "_json", "json[]", -1, false, 'A', false, 114, 0, 'b', "array_", 'i';
     FLOAT4 = 700, "float4", "real", 4, true, 'N', false, 0, 1021, 'b', "float4", 'i';

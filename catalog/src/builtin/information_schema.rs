@@ -1,0 +1,161 @@
+//! The views of schema `information_schema` (manual, chapter 37).
+//!
+//! PostgreSQL types their columns with domains; here are the base types, which is what a client sees of a domain anyway.
+
+use super::{BuiltinTable, Source::*, VirtualId, opt, table};
+use crate::types::PgType;
+
+const INT4: PgType = PgType::INT4;
+const NAME: PgType = PgType::NAME;
+const TIMESTAMPTZ: PgType = PgType::TIMESTAMPTZ;
+const VARCHAR: PgType = PgType::VARCHAR;
+
+#[rustfmt::skip]
+pub(super) static TABLES: &[BuiltinTable] = &[
+    table(13010, 13011, "tables", 'v', Virtual(VirtualId::InfoTables), &[
+        opt("table_catalog", NAME), opt("table_schema", NAME), opt("table_name", NAME), opt("table_type", VARCHAR),
+        opt("self_referencing_column_name", NAME), opt("reference_generation", VARCHAR),
+        opt("user_defined_type_catalog", NAME), opt("user_defined_type_schema", NAME),
+        opt("user_defined_type_name", NAME), opt("is_insertable_into", VARCHAR), opt("is_typed", VARCHAR),
+        opt("commit_action", VARCHAR),
+    ]),
+    table(13020, 13021, "columns", 'v', Virtual(VirtualId::InfoColumns), &[
+        opt("table_catalog", NAME), opt("table_schema", NAME), opt("table_name", NAME), opt("column_name", NAME),
+        opt("ordinal_position", INT4), opt("column_default", VARCHAR), opt("is_nullable", VARCHAR),
+        opt("data_type", VARCHAR), opt("character_maximum_length", INT4), opt("character_octet_length", INT4),
+        opt("numeric_precision", INT4), opt("numeric_precision_radix", INT4), opt("numeric_scale", INT4),
+        opt("datetime_precision", INT4), opt("interval_type", VARCHAR), opt("interval_precision", INT4),
+        opt("character_set_catalog", NAME), opt("character_set_schema", NAME), opt("character_set_name", NAME),
+        opt("collation_catalog", NAME), opt("collation_schema", NAME), opt("collation_name", NAME),
+        opt("domain_catalog", NAME), opt("domain_schema", NAME), opt("domain_name", NAME), opt("udt_catalog", NAME),
+        opt("udt_schema", NAME), opt("udt_name", NAME), opt("scope_catalog", NAME), opt("scope_schema", NAME),
+        opt("scope_name", NAME), opt("maximum_cardinality", INT4), opt("dtd_identifier", NAME),
+        opt("is_self_referencing", VARCHAR), opt("is_identity", VARCHAR), opt("identity_generation", VARCHAR),
+        opt("identity_start", VARCHAR), opt("identity_increment", VARCHAR), opt("identity_maximum", VARCHAR),
+        opt("identity_minimum", VARCHAR), opt("identity_cycle", VARCHAR), opt("is_generated", VARCHAR),
+        opt("generation_expression", VARCHAR), opt("is_updatable", VARCHAR),
+    ]),
+    table(13030, 13031, "schemata", 'v', Virtual(VirtualId::InfoSchemata), &[
+        opt("catalog_name", NAME), opt("schema_name", NAME), opt("schema_owner", NAME),
+        opt("default_character_set_catalog", NAME), opt("default_character_set_schema", NAME),
+        opt("default_character_set_name", NAME), opt("sql_path", VARCHAR),
+    ]),
+    table(13040, 13041, "views", 'v', Virtual(VirtualId::InfoViews), &[
+        opt("table_catalog", NAME), opt("table_schema", NAME), opt("table_name", NAME),
+        opt("view_definition", VARCHAR), opt("check_option", VARCHAR), opt("is_updatable", VARCHAR),
+        opt("is_insertable_into", VARCHAR), opt("is_trigger_updatable", VARCHAR),
+        opt("is_trigger_deletable", VARCHAR), opt("is_trigger_insertable_into", VARCHAR),
+    ]),
+    table(13050, 13051, "key_column_usage", 'v', Virtual(VirtualId::InfoKeyColumnUsage), &[
+        opt("constraint_catalog", NAME), opt("constraint_schema", NAME), opt("constraint_name", NAME),
+        opt("table_catalog", NAME), opt("table_schema", NAME), opt("table_name", NAME), opt("column_name", NAME),
+        opt("ordinal_position", INT4), opt("position_in_unique_constraint", INT4),
+    ]),
+    table(13060, 13061, "table_constraints", 'v', Virtual(VirtualId::InfoTableConstraints), &[
+        opt("constraint_catalog", NAME), opt("constraint_schema", NAME), opt("constraint_name", NAME),
+        opt("table_catalog", NAME), opt("table_schema", NAME), opt("table_name", NAME),
+        opt("constraint_type", VARCHAR), opt("is_deferrable", VARCHAR), opt("initially_deferred", VARCHAR),
+        opt("enforced", VARCHAR), opt("nulls_distinct", VARCHAR),
+    ]),
+    table(13070, 13071, "referential_constraints", 'v', Virtual(VirtualId::Empty), &[
+        opt("constraint_catalog", NAME), opt("constraint_schema", NAME), opt("constraint_name", NAME),
+        opt("unique_constraint_catalog", NAME), opt("unique_constraint_schema", NAME),
+        opt("unique_constraint_name", NAME), opt("match_option", VARCHAR), opt("update_rule", VARCHAR),
+        opt("delete_rule", VARCHAR),
+    ]),
+    table(13080, 13081, "routines", 'v', Virtual(VirtualId::Empty), &[
+        opt("specific_catalog", NAME), opt("specific_schema", NAME), opt("specific_name", NAME),
+        opt("routine_catalog", NAME), opt("routine_schema", NAME), opt("routine_name", NAME),
+        opt("routine_type", VARCHAR), opt("module_catalog", NAME), opt("module_schema", NAME),
+        opt("module_name", NAME), opt("udt_catalog", NAME), opt("udt_schema", NAME), opt("udt_name", NAME),
+        opt("data_type", VARCHAR), opt("character_maximum_length", INT4), opt("character_octet_length", INT4),
+        opt("character_set_catalog", NAME), opt("character_set_schema", NAME), opt("character_set_name", NAME),
+        opt("collation_catalog", NAME), opt("collation_schema", NAME), opt("collation_name", NAME),
+        opt("numeric_precision", INT4), opt("numeric_precision_radix", INT4), opt("numeric_scale", INT4),
+        opt("datetime_precision", INT4), opt("interval_type", VARCHAR), opt("interval_precision", INT4),
+        opt("type_udt_catalog", NAME), opt("type_udt_schema", NAME), opt("type_udt_name", NAME),
+        opt("scope_catalog", NAME), opt("scope_schema", NAME), opt("scope_name", NAME),
+        opt("maximum_cardinality", INT4), opt("dtd_identifier", NAME), opt("routine_body", VARCHAR),
+        opt("routine_definition", VARCHAR), opt("external_name", VARCHAR), opt("external_language", VARCHAR),
+        opt("parameter_style", VARCHAR), opt("is_deterministic", VARCHAR), opt("sql_data_access", VARCHAR),
+        opt("is_null_call", VARCHAR), opt("sql_path", VARCHAR), opt("schema_level_routine", VARCHAR),
+        opt("max_dynamic_result_sets", INT4), opt("is_user_defined_cast", VARCHAR),
+        opt("is_implicitly_invocable", VARCHAR), opt("security_type", VARCHAR), opt("to_sql_specific_catalog", NAME),
+        opt("to_sql_specific_schema", NAME), opt("to_sql_specific_name", NAME), opt("as_locator", VARCHAR),
+        opt("created", TIMESTAMPTZ), opt("last_altered", TIMESTAMPTZ), opt("new_savepoint_level", VARCHAR),
+        opt("is_udt_dependent", VARCHAR), opt("result_cast_from_data_type", VARCHAR),
+        opt("result_cast_as_locator", VARCHAR), opt("result_cast_char_max_length", INT4),
+        opt("result_cast_char_octet_length", INT4), opt("result_cast_char_set_catalog", NAME),
+        opt("result_cast_char_set_schema", NAME), opt("result_cast_char_set_name", NAME),
+        opt("result_cast_collation_catalog", NAME), opt("result_cast_collation_schema", NAME),
+        opt("result_cast_collation_name", NAME), opt("result_cast_numeric_precision", INT4),
+        opt("result_cast_numeric_precision_radix", INT4), opt("result_cast_numeric_scale", INT4),
+        opt("result_cast_datetime_precision", INT4), opt("result_cast_interval_type", VARCHAR),
+        opt("result_cast_interval_precision", INT4), opt("result_cast_type_udt_catalog", NAME),
+        opt("result_cast_type_udt_schema", NAME), opt("result_cast_type_udt_name", NAME),
+        opt("result_cast_scope_catalog", NAME), opt("result_cast_scope_schema", NAME),
+        opt("result_cast_scope_name", NAME), opt("result_cast_maximum_cardinality", INT4),
+        opt("result_cast_dtd_identifier", NAME),
+    ]),
+    table(13090, 13091, "sequences", 'v', Virtual(VirtualId::Empty), &[
+        opt("sequence_catalog", NAME), opt("sequence_schema", NAME), opt("sequence_name", NAME),
+        opt("data_type", VARCHAR), opt("numeric_precision", INT4), opt("numeric_precision_radix", INT4),
+        opt("numeric_scale", INT4), opt("start_value", VARCHAR), opt("minimum_value", VARCHAR),
+        opt("maximum_value", VARCHAR), opt("increment", VARCHAR), opt("cycle_option", VARCHAR),
+    ]),
+    table(13100, 13101, "constraint_column_usage", 'v', Virtual(VirtualId::Empty), &[
+        opt("table_catalog", NAME), opt("table_schema", NAME), opt("table_name", NAME), opt("column_name", NAME),
+        opt("constraint_catalog", NAME), opt("constraint_schema", NAME), opt("constraint_name", NAME),
+    ]),
+    table(13110, 13111, "check_constraints", 'v', Virtual(VirtualId::Empty), &[
+        opt("constraint_catalog", NAME), opt("constraint_schema", NAME), opt("constraint_name", NAME),
+        opt("check_clause", VARCHAR),
+    ]),
+    table(13120, 13121, "triggers", 'v', Virtual(VirtualId::Empty), &[
+        opt("trigger_catalog", NAME), opt("trigger_schema", NAME), opt("trigger_name", NAME),
+        opt("event_manipulation", VARCHAR), opt("event_object_catalog", NAME), opt("event_object_schema", NAME),
+        opt("event_object_table", NAME), opt("action_order", INT4), opt("action_condition", VARCHAR),
+        opt("action_statement", VARCHAR), opt("action_orientation", VARCHAR), opt("action_timing", VARCHAR),
+        opt("action_reference_old_table", NAME), opt("action_reference_new_table", NAME),
+        opt("action_reference_old_row", NAME), opt("action_reference_new_row", NAME), opt("created", TIMESTAMPTZ),
+    ]),
+    table(13130, 13131, "parameters", 'v', Virtual(VirtualId::Empty), &[
+        opt("specific_catalog", NAME), opt("specific_schema", NAME), opt("specific_name", NAME),
+        opt("ordinal_position", INT4), opt("parameter_mode", VARCHAR), opt("is_result", VARCHAR),
+        opt("as_locator", VARCHAR), opt("parameter_name", NAME), opt("data_type", VARCHAR),
+        opt("character_maximum_length", INT4), opt("character_octet_length", INT4),
+        opt("character_set_catalog", NAME), opt("character_set_schema", NAME), opt("character_set_name", NAME),
+        opt("collation_catalog", NAME), opt("collation_schema", NAME), opt("collation_name", NAME),
+        opt("numeric_precision", INT4), opt("numeric_precision_radix", INT4), opt("numeric_scale", INT4),
+        opt("datetime_precision", INT4), opt("interval_type", VARCHAR), opt("interval_precision", INT4),
+        opt("udt_catalog", NAME), opt("udt_schema", NAME), opt("udt_name", NAME), opt("scope_catalog", NAME),
+        opt("scope_schema", NAME), opt("scope_name", NAME), opt("maximum_cardinality", INT4),
+        opt("dtd_identifier", NAME), opt("parameter_default", VARCHAR),
+    ]),
+    table(13140, 13141, "domains", 'v', Virtual(VirtualId::Empty), &[
+        opt("domain_catalog", NAME), opt("domain_schema", NAME), opt("domain_name", NAME), opt("data_type", VARCHAR),
+        opt("character_maximum_length", INT4), opt("character_octet_length", INT4),
+        opt("character_set_catalog", NAME), opt("character_set_schema", NAME), opt("character_set_name", NAME),
+        opt("collation_catalog", NAME), opt("collation_schema", NAME), opt("collation_name", NAME),
+        opt("numeric_precision", INT4), opt("numeric_precision_radix", INT4), opt("numeric_scale", INT4),
+        opt("datetime_precision", INT4), opt("interval_type", VARCHAR), opt("interval_precision", INT4),
+        opt("domain_default", VARCHAR), opt("udt_catalog", NAME), opt("udt_schema", NAME), opt("udt_name", NAME),
+        opt("scope_catalog", NAME), opt("scope_schema", NAME), opt("scope_name", NAME),
+        opt("maximum_cardinality", INT4), opt("dtd_identifier", NAME),
+    ]),
+    table(13150, 13151, "element_types", 'v', Virtual(VirtualId::Empty), &[
+        opt("object_catalog", NAME), opt("object_schema", NAME), opt("object_name", NAME),
+        opt("object_type", VARCHAR), opt("collection_type_identifier", NAME), opt("data_type", VARCHAR),
+        opt("character_maximum_length", INT4), opt("character_octet_length", INT4),
+        opt("character_set_catalog", NAME), opt("character_set_schema", NAME), opt("character_set_name", NAME),
+        opt("collation_catalog", NAME), opt("collation_schema", NAME), opt("collation_name", NAME),
+        opt("numeric_precision", INT4), opt("numeric_precision_radix", INT4), opt("numeric_scale", INT4),
+        opt("datetime_precision", INT4), opt("interval_type", VARCHAR), opt("interval_precision", INT4),
+        opt("domain_default", VARCHAR), opt("udt_catalog", NAME), opt("udt_schema", NAME), opt("udt_name", NAME),
+        opt("scope_catalog", NAME), opt("scope_schema", NAME), opt("scope_name", NAME),
+        opt("maximum_cardinality", INT4), opt("dtd_identifier", NAME),
+    ]),
+    table(13160, 13161, "enabled_roles", 'v', Virtual(VirtualId::Empty), &[
+        opt("role_name", NAME),
+    ]),
+];

@@ -1,0 +1,165 @@
+//! The rows of the builtin relations that are made when asked: pg_catalog, information_schema and `system.stats`.
+//!
+//! What a statement sees here is the catalog it runs on ([`SessionContext::catalog`]), its own DDL included. A caller
+//! that compares a column with a constant may say so in a [`Hint`]; rows that cannot match are then left out, which
+//! makes psql's \d on one table independent of the number of tables. The caller still applies its filter.
+
+mod constants;
+mod information;
+mod relations;
+pub(crate) mod roles;
+mod server;
+mod types;
+
+use std::borrow::Cow;
+use std::sync::Arc;
+
+use datafusion::arrow::array::{ArrayRef, Int16Array, RecordBatch, StringArray, UInt32Array};
+use kalamdb_catalog::{CachedTableData, ColumnDefinition, Oid, PgType, Result, SqlError, TableKind, VirtualId};
+
+use crate::session::SessionContext;
+use crate::types::{ArrayBuilder, Value};
+
+/// Equalities the caller filters by: `column = constant`. Columns that a table does not look at are ignored.
+#[derive(Clone, Copy, Default, Debug)]
+pub struct Hint<'a> {
+    /// A column of an oid type.
+    pub oid: Option<(&'a str, Oid)>,
+    /// A column of type name.
+    pub name: Option<(&'a str, &'a str)>,
+}
+
+impl Hint<'_> {
+    /// False if the caller wants other rows than those with this OID in this column.
+    fn admits_oid(&self, column: &str, oid: Oid) -> bool {
+        self.oid.is_none_or(|(c, wanted)| c != column || wanted == oid)
+    }
+
+    fn admits_name(&self, column: &str, name: &str) -> bool {
+        self.name.is_none_or(|(c, wanted)| c != column || wanted == name)
+    }
+}
+
+/// All rows of a virtual table, in the carriers of its columns.
+pub fn rows(table: &CachedTableData, hint: &Hint<'_>, session: &SessionContext) -> Result<RecordBatch> {
+    let TableKind::Virtual(id) = table.definition.kind else {
+        return Err(SqlError::internal(format!("{} is not a virtual table", table.definition.name)));
+    };
+    let mut rows = Rows::new(&table.definition.columns);
+    match id {
+        VirtualId::Empty => {}
+        VirtualId::PgClass => relations::pg_class(&mut rows, hint, session)?,
+        VirtualId::PgAttribute => relations::pg_attribute(&mut rows, hint, session)?,
+        VirtualId::PgAttrdef => relations::pg_attrdef(&mut rows, hint, session)?,
+        VirtualId::PgIndex => relations::pg_index(&mut rows, hint, session)?,
+        VirtualId::PgConstraint => relations::pg_constraint(&mut rows, hint, session)?,
+        VirtualId::PgRewrite => relations::pg_rewrite(&mut rows, hint, session)?,
+        VirtualId::PgDepend => relations::pg_depend(&mut rows, session)?,
+        VirtualId::PgStatUserTables => relations::pg_stat_user_tables(&mut rows, session)?,
+        VirtualId::PgType => types::pg_type(&mut rows, hint, session)?,
+        VirtualId::PgProc => types::pg_proc(&mut rows, hint)?,
+        VirtualId::PgAggregate => types::pg_aggregate(&mut rows)?,
+        VirtualId::PgOperator => types::pg_operator(&mut rows)?,
+        VirtualId::PgCast => types::pg_cast(&mut rows)?,
+        VirtualId::PgOpclass => types::pg_opclass(&mut rows)?,
+        VirtualId::PgOpfamily => types::pg_opfamily(&mut rows)?,
+        VirtualId::PgNamespace => server::pg_namespace(&mut rows, session)?,
+        VirtualId::PgDatabase => server::pg_database(&mut rows, session)?,
+        VirtualId::PgRoles => server::pg_roles(&mut rows, session)?,
+        VirtualId::PgAuthid => server::pg_authid(&mut rows, session)?,
+        VirtualId::PgUser => server::pg_user(&mut rows, session)?,
+        VirtualId::PgSettings => server::pg_settings(&mut rows, session)?,
+        VirtualId::PgAm => server::pg_am(&mut rows)?,
+        VirtualId::PgCollation => server::pg_collation(&mut rows)?,
+        VirtualId::PgTablespace => server::pg_tablespace(&mut rows)?,
+        VirtualId::PgLanguage => server::pg_language(&mut rows)?,
+        VirtualId::PgStatActivity => server::pg_stat_activity(&mut rows, session)?,
+        VirtualId::PgTimezoneNames => server::pg_timezone_names(&mut rows, session)?,
+        VirtualId::SystemStats => server::system_stats(&mut rows, session)?,
+        VirtualId::InfoTables => information::tables(&mut rows, session)?,
+        VirtualId::InfoColumns => information::columns(&mut rows, session)?,
+        VirtualId::InfoSchemata => information::schemata(&mut rows, session)?,
+        VirtualId::InfoViews => information::views(&mut rows, session)?,
+        VirtualId::InfoKeyColumnUsage => information::key_column_usage(&mut rows, session)?,
+        VirtualId::InfoTableConstraints => information::table_constraints(&mut rows, session)?,
+    }
+    rows.finish(table)
+}
+
+/// Rows under construction. A row names the columns it fills, in table order; the others are NULL, or the zero of
+/// their type where NULL is not allowed.
+struct Rows<'t> {
+    columns: &'t [ColumnDefinition],
+    builders: Vec<ArrayBuilder>,
+    count: usize,
+}
+
+impl<'t> Rows<'t> {
+    fn new(columns: &'t [ColumnDefinition]) -> Self {
+        Rows { columns, builders: columns.iter().map(|c| ArrayBuilder::new(c.ty, 0)).collect(), count: 0 }
+    }
+
+    fn push(&mut self, row: &[(&str, Value<'_>)]) -> Result<()> {
+        let mut given = row.iter().peekable();
+        for (column, builder) in self.columns.iter().zip(&mut self.builders) {
+            match given.next_if(|(name, _)| *name == column.name) {
+                Some((_, value)) => builder.append(value)?,
+                None if column.not_null => builder.append(&zero(column.ty))?,
+                None => builder.append(&Value::Null)?,
+            }
+        }
+        self.count += 1;
+        match given.next() {
+            Some((name, _)) => Err(SqlError::internal(format!("column {name} of a virtual table is out of place"))),
+            None => Ok(()),
+        }
+    }
+
+    fn finish(self, table: &CachedTableData) -> Result<RecordBatch> {
+        let arrays = self.builders.into_iter().map(ArrayBuilder::finish).collect();
+        RecordBatch::try_new(table.arrow_schema().clone(), arrays).map_err(|e| SqlError::internal(e.to_string()))
+    }
+}
+
+fn zero(ty: PgType) -> Value<'static> {
+    match ty {
+        PgType::BOOL => Value::Bool(false),
+        PgType::INT2 => Value::Int2(0),
+        PgType::INT4 => Value::Int4(0),
+        PgType::INT8 => Value::Int8(0),
+        PgType::FLOAT4 => Value::Float4(0.0),
+        PgType::FLOAT8 => Value::Float8(0.0),
+        PgType::INT2VECTOR => int2s([]),
+        PgType::OIDVECTOR => oids([]),
+        t if t.is_oid_like() => Value::Oid(0),
+        _ => text(""),
+    }
+}
+
+fn text(value: &str) -> Value<'_> {
+    Value::Text(Cow::Borrowed(value))
+}
+
+fn owned(value: String) -> Value<'static> {
+    Value::Text(Cow::Owned(value))
+}
+
+/// A "char".
+fn letter(value: char) -> Value<'static> {
+    owned(value.to_string())
+}
+
+fn int2s(values: impl IntoIterator<Item = i16>) -> Value<'static> {
+    Value::Array(Arc::new(Int16Array::from_iter_values(values)) as ArrayRef)
+}
+
+fn oids(values: impl IntoIterator<Item = u32>) -> Value<'static> {
+    Value::Array(Arc::new(UInt32Array::from_iter_values(values)) as ArrayRef)
+}
+
+fn texts<S: AsRef<str>>(values: impl IntoIterator<Item = S>) -> Value<'static> {
+    Value::Array(Arc::new(StringArray::from_iter_values(values)) as ArrayRef)
+}
+
+#[cfg(test)]
+mod tests;
