@@ -1,2 +1,75 @@
-//! stub
-fn main(){}
+//! The process: flags and config file in, a running server out. The only place where the crates are put together.
+//!
+//! Exit codes: 0 after a graceful stop, 1 when the server could not start or run, 2 for a bad configuration, which is
+//! found before anything is touched.
+
+mod config;
+mod data_dir;
+mod signals;
+mod telemetry;
+
+use std::io::Write;
+use std::process::ExitCode;
+
+use clap::{CommandFactory, FromArgMatches};
+use config::{Args, Config};
+use data_dir::DataDir;
+use kalamdb_engine::AppContext;
+use kalamdb_protocol::Server;
+use signals::Signals;
+
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+/// Planning recurses with the depth of a query.
+const THREAD_STACK_BYTES: usize = 8 << 20;
+
+fn main() -> ExitCode {
+    let matches = Args::command().after_long_help(config::help()).get_matches();
+    let args = Args::from_arg_matches(&matches).unwrap_or_else(|error| error.exit());
+    let config = match config::load(&args) {
+        Ok(config) => config,
+        Err(error) => return fail(2, &error),
+    };
+    if args.check_config {
+        let _ = writeln!(std::io::stdout(), "configuration is valid");
+        return ExitCode::SUCCESS;
+    }
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .thread_name("kalamdb")
+        .thread_stack_size(THREAD_STACK_BYTES)
+        .build();
+    match runtime.map_err(|error| error.to_string()).and_then(|runtime| runtime.block_on(run(config))) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => fail(1, &error),
+    }
+}
+
+fn fail(code: u8, error: &str) -> ExitCode {
+    eprintln!("kalamdb-server: {error}");
+    ExitCode::from(code)
+}
+
+/// Binds first and locks the data directory second: a port in use or a directory in use leaves both as they were.
+async fn run(config: Config) -> Result<(), String> {
+    let server = Server::bind(config.protocol()).await.map_err(|error| error.to_string())?;
+    let data_dir = DataDir::open(&config.data_dir)?;
+    let node_id = data_dir.node_id(config.node_id.as_deref())?;
+    telemetry::init(&config, &node_id);
+    config.log_unknown_environment();
+    let mut signals = Signals::install().map_err(|error| format!("cannot install signal handlers: {error}"))?;
+
+    let app = AppContext::open(config.engine(node_id)).map_err(|error| error.to_string())?;
+    tracing::info!(version = env!("CARGO_PKG_VERSION"), data_dir = %config.data_dir.display(), "ready");
+    let stop = tokio::sync::Notify::new();
+    let serve = async {
+        server.serve(app.clone(), stop.notified()).await;
+        app.close();
+    };
+    tokio::select! {
+        () = serve => tracing::info!("stopped"),
+        () = signals.watch(&stop) => std::process::exit(1),
+    }
+    Ok(())
+}
