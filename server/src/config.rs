@@ -50,11 +50,11 @@ impl Args {
 }
 
 /// Where to accept connections.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub(crate) enum Listen {
-    Tcp(SocketAddr),
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub(crate) struct Listen {
+    tcp: Vec<SocketAddr>,
     /// The directory of the socket `.s.PGSQL.<port>`, which is where libpq looks.
-    Unix(PathBuf),
+    unix_socket_dir: Option<PathBuf>,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -70,8 +70,10 @@ pub(crate) struct Config {
     /// None: the data directory's.
     pub(crate) node_id: Option<String>,
     pub(crate) data_dir: PathBuf,
-    pub(crate) listen: Vec<Listen>,
+    pub(crate) listen: Listen,
     pub(crate) max_connections: usize,
+    pub(crate) max_message_bytes: usize,
+    pub(crate) startup_timeout: Duration,
     pub(crate) shutdown_timeout: Duration,
     pub(crate) log_format: LogFormat,
     pub(crate) log_level: String,
@@ -135,6 +137,26 @@ pub(crate) const KEYS: &[Key] = &[
         help: "connections at a time; one more is refused with 53300",
         set: |config, value| {
             config.max_connections = number(value, 1, 100_000)?;
+            Ok(())
+        },
+    },
+    Key {
+        name: "server.max_message",
+        env: "KALAMDB_MAX_MESSAGE",
+        default: "256MB",
+        help: "longest message of a client; a longer one is refused unread with 54000",
+        set: |config, value| {
+            config.max_message_bytes = bytes(value, 1 << 20)? as usize;
+            Ok(())
+        },
+    },
+    Key {
+        name: "server.startup_timeout",
+        env: "KALAMDB_STARTUP_TIMEOUT",
+        default: "1min",
+        help: "how long a client may take from connecting to a session",
+        set: |config, value| {
+            config.startup_timeout = duration(value)?;
             Ok(())
         },
     },
@@ -251,7 +273,8 @@ Settings, as in config.toml [default] (environment):
 pub(crate) fn help() -> String {
     let mut text = EXAMPLE.to_owned();
     for key in KEYS {
-        let _ = writeln!(text, "  {} [{}] ({})\n      {}", key.name, key.default, key.env, key.help);
+        let default = if key.default.is_empty() { "generated" } else { key.default };
+        let _ = writeln!(text, "  {} [{default}] ({})\n      {}", key.name, key.env, key.help);
     }
     text
 }
@@ -365,22 +388,16 @@ impl Config {
         }
     }
 
-    /// The protocol's part. A Unix socket is numbered by the first TCP port, as clients expect.
+    /// The protocol's part. The Unix socket is numbered by the first TCP port, as clients expect.
     pub(crate) fn protocol(&self) -> kalamdb_protocol::Settings {
-        let port = self.listen.iter().find_map(|listen| match listen {
-            Listen::Tcp(address) => Some(address.port()),
-            Listen::Unix(_) => None,
-        });
-        let listen = self.listen.iter().map(|listen| match listen {
-            Listen::Tcp(address) => kalamdb_protocol::Listen::Tcp(*address),
-            Listen::Unix(directory) => {
-                kalamdb_protocol::Listen::Unix { directory: directory.clone(), port: port.unwrap_or(5432) }
-            }
-        });
         kalamdb_protocol::Settings {
-            listen: listen.collect(),
+            listen: self.listen.tcp.clone(),
+            unix_socket_dir: self.listen.unix_socket_dir.clone(),
+            unix_socket_port: 0,
             max_connections: self.max_connections,
-            shutdown_timeout: self.shutdown_timeout,
+            max_message_bytes: self.max_message_bytes,
+            startup_timeout: self.startup_timeout,
+            shutdown_grace: self.shutdown_timeout,
         }
     }
 }
@@ -438,11 +455,13 @@ fn check_level(value: &str) -> Result<(), String> {
     }
 }
 
-fn listen(value: &str) -> Result<Vec<Listen>, String> {
-    let mut all = Vec::new();
+fn listen(value: &str) -> Result<Listen, String> {
+    let mut listen = Listen::default();
     for part in value.split(',').map(str::trim).filter(|part| !part.is_empty()) {
         if part.starts_with(['/', '.']) {
-            all.push(Listen::Unix(PathBuf::from(part)));
+            if listen.unix_socket_dir.replace(PathBuf::from(part)).is_some() {
+                return Err(format!("\"{part}\" is a second Unix socket directory; there can be one"));
+            }
             continue;
         }
         let addresses = part.to_socket_addrs().map_err(|_| {
@@ -455,10 +474,10 @@ fn listen(value: &str) -> Result<Vec<Listen>, String> {
                      [::1]) and Unix sockets are accepted; reach the server from elsewhere through an SSH tunnel"
                 ));
             }
-            all.push(Listen::Tcp(address));
+            listen.tcp.push(address);
         }
     }
-    if all.is_empty() { Err("at least one address is needed".to_owned()) } else { Ok(all) }
+    if listen == Listen::default() { Err("at least one address is needed".to_owned()) } else { Ok(listen) }
 }
 
 #[cfg(test)]
@@ -474,12 +493,15 @@ mod tests {
         let file = parse_file("[server]\nlisten = [\"127.0.0.1:1\", \"/tmp\"]\n", "c").unwrap();
         let environment = [("KALAMDB_LISTEN".to_owned(), "127.0.0.1:2".to_owned())];
         let args = Args { listen: vec!["127.0.0.1:3".to_owned(), "/run".to_owned()], ..Args::default() };
-        let tcp = |port| Listen::Tcp(SocketAddr::from(([127, 0, 0, 1], port)));
+        let at = |port, directory: Option<&str>| Listen {
+            tcp: vec![SocketAddr::from(([127, 0, 0, 1], port))],
+            unix_socket_dir: directory.map(PathBuf::from),
+        };
         let listen = |args, environment, file| merge(args, environment, file).unwrap().listen;
-        assert_eq!(listen(&args, &environment, &file), [tcp(3), Listen::Unix("/run".into())]);
-        assert_eq!(listen(&Args::default(), &environment, &file), [tcp(2)]);
-        assert_eq!(listen(&Args::default(), &[], &file), [tcp(1), Listen::Unix("/tmp".into())]);
-        assert_eq!(listen(&Args::default(), &[], &[]), [tcp(5432)]);
+        assert_eq!(listen(&args, &environment, &file), at(3, Some("/run")));
+        assert_eq!(listen(&Args::default(), &environment, &file), at(2, None));
+        assert_eq!(listen(&Args::default(), &[], &file), at(1, Some("/tmp")));
+        assert_eq!(listen(&Args::default(), &[], &[]), at(5432, None));
     }
 
     #[test]
@@ -518,7 +540,8 @@ mod tests {
             assert!(error.contains("there is no authentication yet"), "{error}");
         }
         assert!(listen("5432").unwrap_err().contains("neither host:port"));
-        assert_eq!(listen("[::1]:5432").unwrap().len(), 1);
+        assert_eq!(listen("[::1]:5432").unwrap().tcp.len(), 1);
+        assert!(listen("/a,/b").unwrap_err().contains("second Unix socket"));
     }
 
     #[test]

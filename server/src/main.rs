@@ -14,7 +14,7 @@ use std::process::ExitCode;
 use clap::{CommandFactory, FromArgMatches};
 use config::{Args, Config};
 use data_dir::DataDir;
-use kalamdb_engine::AppContext;
+use kalamdb_engine::context::AppContext;
 use kalamdb_protocol::Server;
 use signals::Signals;
 
@@ -61,7 +61,8 @@ async fn run(config: Config) -> Result<(), String> {
     let mut signals = Signals::install().map_err(|error| format!("cannot install signal handlers: {error}"))?;
 
     let app = AppContext::open(config.engine(node_id)).map_err(|error| error.to_string())?;
-    tracing::info!(version = env!("CARGO_PKG_VERSION"), data_dir = %config.data_dir.display(), "ready");
+    let (version, data_dir) = (env!("CARGO_PKG_VERSION"), config.data_dir.display());
+    tracing::info!(version, %data_dir, addresses = ?server.addresses(), socket = ?server.unix_socket(), "ready");
     let stop = tokio::sync::Notify::new();
     let serve = async {
         server.serve(app.clone(), stop.notified()).await;
