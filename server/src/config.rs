@@ -497,7 +497,9 @@ mod tests {
             tcp: vec![SocketAddr::from(([127, 0, 0, 1], port))],
             unix_socket_dir: directory.map(PathBuf::from),
         };
-        let listen = |args, environment, file| merge(args, environment, file).unwrap().listen;
+        let listen = |args: &Args, environment: &[(String, String)], file: &[Found]| {
+            merge(args, environment, file).unwrap().listen
+        };
         assert_eq!(listen(&args, &environment, &file), at(3, Some("/run")));
         assert_eq!(listen(&Args::default(), &environment, &file), at(2, None));
         assert_eq!(listen(&Args::default(), &[], &file), at(1, Some("/tmp")));

@@ -1,78 +1,68 @@
-//! The data directory: made with mode 0700, held by one server at a time, and the keeper of the node's id.
+//! The data directory before the engine opens it, and the node's id, which is kept there in the file `node_id`.
 //!
-//! Files of this module: `server.lock` (locked while a server runs; holds its pid) and `node_id`. Everything else in
-//! the directory is the engine's.
+//! The engine locks the directory and checks its format; nothing here writes into a directory that holds something. A
+//! new id is therefore written only once the engine has the directory open.
 
-use std::fs::{self, DirBuilder, File, OpenOptions, Permissions, TryLockError};
-use std::io::{self, Read, Write};
+use std::fs::{self, DirBuilder, File, Permissions};
+use std::io::{self, Write};
 use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
-const LOCK_FILE: &str = "server.lock";
 const NODE_ID_FILE: &str = "node_id";
+/// Made by the engine in every data directory (engine/src/storage/README.md).
+const FORMAT_FILE: &str = "FORMAT_VERSION";
 const MODE: u32 = 0o700;
 
-/// A data directory that is ours until this is dropped.
-pub(crate) struct DataDir {
-    path: PathBuf,
-    _lock: File,
+/// Makes the directory with mode 0700 if it is missing or empty. One that holds something else is refused.
+pub(crate) fn prepare(path: &Path) -> Result<(), String> {
+    let shown = path.display();
+    let failed = |what: &str, error: io::Error| format!("cannot {what} data directory \"{shown}\": {error}");
+    if !path.exists() {
+        DirBuilder::new().recursive(true).mode(MODE).create(path).map_err(|error| failed("create", error))?;
+    }
+    let entries = fs::read_dir(path).and_then(Iterator::collect::<io::Result<Vec<_>>>);
+    let mut names = entries.map_err(|error| failed("read", error))?.into_iter().map(|entry| entry.file_name());
+    if path.join(FORMAT_FILE).exists() || path.join(NODE_ID_FILE).exists() {
+        return Ok(());
+    }
+    // The log that this process writes to may be there already: the shell made it.
+    if names.any(|name| !name.to_string_lossy().ends_with(".log")) {
+        return Err(format!("directory \"{shown}\" is not empty and is not a KalamDB data directory"));
+    }
+    fs::set_permissions(path, Permissions::from_mode(MODE)).map_err(|error| failed("restrict", error))
 }
 
-impl DataDir {
-    /// Creates the directory if it is missing and locks it. A directory that another server uses, or that holds
-    /// something else, is an error and stays as it is.
-    pub(crate) fn open(path: &Path) -> Result<DataDir, String> {
-        let shown = path.display();
-        let failed = |what: &str, error: io::Error| format!("cannot {what} data directory \"{shown}\": {error}");
-        if !path.exists() {
-            DirBuilder::new().recursive(true).mode(MODE).create(path).map_err(|error| failed("create", error))?;
-        }
-        let mut entries = fs::read_dir(path).map_err(|error| failed("read", error))?;
-        if entries.next().is_none() {
-            fs::set_permissions(path, Permissions::from_mode(MODE)).map_err(|error| failed("restrict", error))?;
-        } else if !path.join(LOCK_FILE).exists() {
-            return Err(format!("directory \"{shown}\" is not empty and is not a KalamDB data directory"));
-        }
-        let mut lock = OpenOptions::new()
-            .create(true)
-            .truncate(false)
-            .read(true)
-            .write(true)
-            .open(path.join(LOCK_FILE))
-            .map_err(|error| failed("open", error))?;
-        match lock.try_lock() {
-            Ok(()) => {}
-            Err(TryLockError::WouldBlock) => {
-                let mut pid = String::new();
-                let _ = lock.read_to_string(&mut pid);
-                return Err(format!("data directory \"{shown}\" is in use by another server (pid {})", pid.trim()));
-            }
-            Err(TryLockError::Error(error)) => return Err(failed("lock", error)),
-        }
-        lock.set_len(0).map_err(|error| failed("lock", error))?;
-        writeln!(lock, "{}", std::process::id()).map_err(|error| failed("lock", error))?;
-        Ok(DataDir { path: path.to_owned(), _lock: lock })
-    }
+/// The name of this node in its logs.
+pub(crate) struct NodeId {
+    pub(crate) id: String,
+    /// Where to keep it, if it is new.
+    new: Option<PathBuf>,
+}
 
-    /// The configured id, else the one kept here, else a new one, kept from then on.
-    pub(crate) fn node_id(&self, configured: Option<&str>) -> Result<String, String> {
+impl NodeId {
+    /// The configured id, else the one kept in the data directory, else a new one.
+    pub(crate) fn find(configured: Option<&str>, data_dir: &Path) -> Result<NodeId, String> {
         if let Some(id) = configured {
-            return Ok(id.to_owned());
+            return Ok(NodeId { id: id.to_owned(), new: None });
         }
-        let path = self.path.join(NODE_ID_FILE);
+        let path = data_dir.join(NODE_ID_FILE);
         match fs::read_to_string(&path) {
             Ok(text) => {
                 let id = text.trim();
                 check_node_id(id).map_err(|error| format!("file \"{}\": {error}", path.display()))?;
-                Ok(id.to_owned())
+                Ok(NodeId { id: id.to_owned(), new: None })
             }
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                let id = uuid::Uuid::new_v4().to_string();
-                write_durably(&path, &id).map_err(|error| format!("cannot write \"{}\": {error}", path.display()))?;
-                Ok(id)
+                Ok(NodeId { id: uuid::Uuid::new_v4().to_string(), new: Some(path) })
             }
             Err(error) => Err(format!("cannot read \"{}\": {error}", path.display())),
         }
+    }
+
+    /// Keeps a new id for the next start.
+    pub(crate) fn keep(&self) -> Result<(), String> {
+        let Some(path) = &self.new else { return Ok(()) };
+        write_durably(path, &self.id).map_err(|error| format!("cannot write \"{}\": {error}", path.display()))
     }
 }
 
@@ -106,20 +96,16 @@ mod tests {
     }
 
     #[test]
-    fn a_directory_has_one_server_and_keeps_its_id() {
-        let path = scratch("lock");
-        let first = DataDir::open(&path).unwrap();
+    fn a_new_directory_is_private_and_keeps_its_id() {
+        let path = scratch("new");
+        prepare(&path).unwrap();
         assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, MODE);
-        let id = first.node_id(None).unwrap();
-        let refused = DataDir::open(&path).err().unwrap();
-        assert_eq!(
-            refused,
-            format!("data directory \"{}\" is in use by another server (pid {})", path.display(), std::process::id())
-        );
-        drop(first);
-        let again = DataDir::open(&path).unwrap();
-        assert_eq!(again.node_id(None).unwrap(), id);
-        assert_eq!(again.node_id(Some("n1")).unwrap(), "n1");
+        let node = NodeId::find(None, &path).unwrap();
+        assert_eq!(fs::read_dir(&path).unwrap().count(), 0);
+        node.keep().unwrap();
+        prepare(&path).unwrap();
+        assert_eq!(NodeId::find(None, &path).unwrap().id, node.id);
+        assert_eq!(NodeId::find(Some("n1"), &path).unwrap().id, "n1");
         fs::remove_dir_all(&path).unwrap();
     }
 
@@ -127,10 +113,12 @@ mod tests {
     fn a_foreign_directory_is_left_alone() {
         let path = scratch("foreign");
         fs::create_dir(&path).unwrap();
+        fs::write(path.join("server.log"), "x").unwrap();
+        assert_eq!(prepare(&path), Ok(()));
         fs::write(path.join("letter.txt"), "x").unwrap();
-        let refused = DataDir::open(&path).err().unwrap();
-        assert!(refused.ends_with("is not empty and is not a KalamDB data directory"), "{refused}");
-        assert_eq!(fs::read_dir(&path).unwrap().count(), 1);
+        let error = format!("directory \"{}\" is not empty and is not a KalamDB data directory", path.display());
+        assert_eq!(prepare(&path), Err(error));
+        assert_eq!(fs::read_dir(&path).unwrap().count(), 2);
         fs::remove_dir_all(&path).unwrap();
     }
 

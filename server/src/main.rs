@@ -13,7 +13,7 @@ use std::process::ExitCode;
 
 use clap::{CommandFactory, FromArgMatches};
 use config::{Args, Config};
-use data_dir::DataDir;
+use data_dir::NodeId;
 use kalamdb_engine::context::AppContext;
 use kalamdb_protocol::Server;
 use signals::Signals;
@@ -51,16 +51,17 @@ fn fail(code: u8, error: &str) -> ExitCode {
     ExitCode::from(code)
 }
 
-/// Binds first and locks the data directory second: a port in use or a directory in use leaves both as they were.
+/// Binds first and opens the data directory second: a port in use leaves the directory as it was.
 async fn run(config: Config) -> Result<(), String> {
     let server = Server::bind(config.protocol()).await.map_err(|error| error.to_string())?;
-    let data_dir = DataDir::open(&config.data_dir)?;
-    let node_id = data_dir.node_id(config.node_id.as_deref())?;
-    telemetry::init(&config, &node_id);
+    data_dir::prepare(&config.data_dir)?;
+    let node = NodeId::find(config.node_id.as_deref(), &config.data_dir)?;
+    telemetry::init(&config, &node.id);
     config.log_unknown_environment();
     let mut signals = Signals::install().map_err(|error| format!("cannot install signal handlers: {error}"))?;
 
-    let app = AppContext::open(config.engine(node_id)).map_err(|error| error.to_string())?;
+    let app = AppContext::open(config.engine(node.id.clone())).map_err(|error| error.to_string())?;
+    node.keep()?;
     let (version, data_dir) = (env!("CARGO_PKG_VERSION"), config.data_dir.display());
     tracing::info!(version, %data_dir, addresses = ?server.addresses(), socket = ?server.unix_socket(), "ready");
     let stop = tokio::sync::Notify::new();
