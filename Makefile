@@ -35,6 +35,7 @@ tidy: ## The habits that a machine can check
 
 test: lint deps tidy ## Everything that needs no PostgreSQL: lint, deps, tidy, all tests
 	cargo test --workspace --all-targets --locked
+	cargo test --workspace --doc --locked
 
 pg-compat: setup ## Run the scripts marked pg_compat against a private PostgreSQL 15
 	@ci/pg_compat
