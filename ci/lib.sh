@@ -49,7 +49,7 @@ wait_for() {
             tail -20 "$3" >&2
             return 1
         fi
-        sleep 0.1
+        sleep 0.02
     done
 }
 
