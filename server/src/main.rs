@@ -60,7 +60,7 @@ async fn run(config: Config) -> Result<(), String> {
     config.log_unknown_environment();
     let mut signals = Signals::install().map_err(|error| format!("cannot install signal handlers: {error}"))?;
 
-    let app = AppContext::open(config.engine(node.id.clone())).map_err(|error| error.to_string())?;
+    let app = AppContext::open(config.engine(node.id.clone())).map_err(|error| telemetry::one_line(&error))?;
     node.keep()?;
     let (version, data_dir) = (env!("CARGO_PKG_VERSION"), config.data_dir.display());
     tracing::info!(version, %data_dir, addresses = ?server.addresses(), socket = ?server.unix_socket(), "ready");

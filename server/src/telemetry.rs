@@ -4,6 +4,7 @@
 
 use std::fmt;
 
+use kalamdb_catalog::SqlError;
 use tracing::{Event, Subscriber};
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::fmt::format::{DefaultFields, Format, JsonFields, Writer};
@@ -32,6 +33,14 @@ pub(crate) fn init(config: &Config, node_id: &str) {
         let message = panic.payload_as_str().unwrap_or("unknown reason");
         tracing::error!(place, "panic: {message}");
     }));
+}
+
+/// An error and its hint on one line, for a process that cannot start.
+pub(crate) fn one_line(error: &SqlError) -> String {
+    let fields = error.fields();
+    let more =
+        [&fields.detail, &fields.hint].into_iter().flatten().map(|text| format!(". {}", text.trim_end_matches('.')));
+    format!("{}{}", fields.message, more.collect::<String>())
 }
 
 /// `inner`'s line with the node's id: `before` stands for a JSON object's opening brace, `after` ends a text line.
