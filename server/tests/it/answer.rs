@@ -11,15 +11,18 @@ use crate::types;
 /// Turns the messages up to ReadyForQuery into lines; `position` says whether errors show where they are.
 pub fn lines(messages: &[Message], position: bool) -> Vec<String> {
     let mut out = Vec::new();
-    let mut described = false;
+    let (mut described, mut rows) = (false, false);
     for message in messages {
         match message.tag {
             b'T' => {
                 out.push(header(&message.body));
-                described = true;
+                (described, rows) = (true, false);
             }
-            b'D' if !described => out.push(format!("UNDESCRIBED {}", row(&message.body))),
-            b'D' => out.push(row(&message.body)),
+            b'D' => {
+                let mark = if described { "" } else { "UNDESCRIBED " };
+                out.push(format!("{mark}{}", row(&message.body)));
+                rows = true;
+            }
             b'C' => {
                 let tag = Fields(&message.body).cstr();
                 if !(described && tag.starts_with("SELECT ")) {
@@ -28,7 +31,13 @@ pub fn lines(messages: &[Message], position: bool) -> Vec<String> {
                 described = false;
             }
             b'I' => out.push("EMPTY".to_string()),
-            b'E' | b'N' => out.extend(report(&message.body, position)),
+            b'E' | b'N' => {
+                // Whether the columns are announced before an error in the first row is a matter of timing.
+                if message.tag == b'E' && described && !rows {
+                    out.pop();
+                }
+                out.extend(report(&message.body, position));
+            }
             // Steps of the extended protocol and changed settings: the wire scripts look at those.
             b'Z' | b'1' | b'2' | b'n' | b't' | b'S' | b'K' => {}
             tag => out.push(format!("MESSAGE {}", tag as char)),

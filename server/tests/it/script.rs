@@ -86,9 +86,11 @@ pub fn difference(case: &Case, actual: &[String]) -> Option<String> {
     let optional = ["DETAIL: ", "HINT: ", "POSITION: "];
     let kept: Vec<&String> = actual
         .iter()
-        .filter(|line| case.expected.contains(line) || !optional.iter().any(|o| line.starts_with(o)) || {
-            let kind = &line[..line.find(' ').unwrap_or(0)];
-            case.expected.iter().any(|e| e.starts_with(kind))
+        .filter(|line| {
+            case.expected.contains(line) || !optional.iter().any(|o| line.starts_with(o)) || {
+                let kind = &line[..line.find(' ').unwrap_or(0)];
+                case.expected.iter().any(|e| e.starts_with(kind))
+            }
         })
         .collect();
     let mut expected: Vec<&String> = case.expected.iter().collect();

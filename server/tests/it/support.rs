@@ -239,6 +239,9 @@ pub fn root() -> &'static Path {
 /// True if the scripts' expectations are to be written from what PostgreSQL answers.
 pub fn rewriting() -> bool {
     let asked = std::env::var_os("REWRITE").is_some();
-    assert!(!asked || std::env::var_os("KALAMDB_PG_URL").is_some(), "REWRITE needs KALAMDB_PG_URL: PostgreSQL is the oracle");
+    assert!(
+        !asked || std::env::var_os("KALAMDB_PG_URL").is_some(),
+        "REWRITE needs KALAMDB_PG_URL: PostgreSQL is the oracle"
+    );
     asked
 }
