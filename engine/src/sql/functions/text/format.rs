@@ -10,12 +10,7 @@ use crate::sql::functions::Call;
 use crate::types::{ColumnReader, FormatSettings, Value, write_text};
 
 /// The value as its output function prints it.
-pub(in crate::sql::functions) fn output_text(
-    ty: PgType,
-    reader: &ColumnReader<'_>,
-    row: usize,
-    fs: &FormatSettings,
-) -> String {
+pub(crate) fn output_text(ty: PgType, reader: &ColumnReader<'_>, row: usize, fs: &FormatSettings) -> String {
     let mut out = Vec::new();
     write_text(ty, &reader.value(row), fs, &mut out);
     String::from_utf8(out).unwrap_or_else(|e| String::from_utf8_lossy(e.as_bytes()).into_owned())
@@ -23,12 +18,7 @@ pub(in crate::sql::functions) fn output_text(
 
 /// The value cast to text, which differs from its output for two types: boolean is spelled out, and char(n) loses
 /// its padding.
-pub(in crate::sql::functions) fn cast_text(
-    ty: PgType,
-    reader: &ColumnReader<'_>,
-    row: usize,
-    fs: &FormatSettings,
-) -> String {
+pub(crate) fn cast_text(ty: PgType, reader: &ColumnReader<'_>, row: usize, fs: &FormatSettings) -> String {
     match reader.value(row) {
         Value::Bool(v) => v.to_string(),
         Value::Text(text) if ty == PgType::BPCHAR => text.trim_end_matches(' ').to_owned(),

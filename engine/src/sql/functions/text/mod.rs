@@ -13,6 +13,7 @@ mod strings;
 use kalamdb_catalog::PgType;
 
 pub use casts::CASTS;
+pub(crate) use format::{cast_text, output_text};
 pub(crate) use like::similar_to_escape;
 pub use quote::{quote_ident, quote_literal};
 
