@@ -302,10 +302,9 @@ pub(super) fn numeric_offset(text: &str) -> Result<i32, super::DecodeError> {
 pub fn explicit_offset(text: &str) -> Result<Option<i32>> {
     match numeric_offset(text) {
         Ok(offset) => Ok(Some(offset)),
-        Err(super::DecodeError::DisplacementOverflow) => Err(SqlError::new(
-            SqlState::INVALID_PARAMETER_VALUE,
-            format!("numeric time zone \"{text}\" out of range"),
-        )),
+        Err(super::DecodeError::DisplacementOverflow) => {
+            Err(SqlError::new(SqlState::INVALID_PARAMETER_VALUE, format!("numeric time zone \"{text}\" out of range")))
+        }
         Err(_) => Ok(None),
     }
 }

@@ -16,7 +16,7 @@ fn overflow(message: String) -> SqlError {
 /// C's `%g`, as PostgreSQL prints the numbers in its messages.
 fn general(value: f64) -> String {
     if value == 0.0 || !value.is_finite() {
-        return if value.is_nan() { "nan".into() } else { value.to_string() };
+        return if value.is_nan() { "NaN".into() } else { value.to_string() };
     }
     let scientific = format!("{value:.5e}");
     let (mantissa, exponent) = scientific.split_once('e').unwrap_or((&scientific, "0"));
@@ -51,9 +51,11 @@ fn date_fields_out_of_range(y: i32, month: i32, day: i32) -> SqlError {
 }
 
 pub(super) fn date(y: i32, month: i32, day: i32) -> Result<i32> {
-    let astronomical = valid_date(y, month, day).ok_or_else(|| date_fields_out_of_range(y, month, day))?;
+    // The messages show the astronomical year, as PostgreSQL's do here (but not in make_timestamp).
+    let shown = year(y).unwrap_or(0);
+    let astronomical = valid_date(y, month, day).ok_or_else(|| date_fields_out_of_range(shown, month, day))?;
     date_from_civil(astronomical, month, day)
-        .ok_or_else(|| overflow(format!("date out of range: {y}-{month:02}-{day:02}")))
+        .ok_or_else(|| overflow(format!("date out of range: {shown}-{month:02}-{day:02}")))
 }
 
 pub(super) fn time(hour: i32, minute: i32, second: f64) -> Result<i64> {

@@ -3,8 +3,8 @@
 use kalamdb_catalog::{Result, SqlError, SqlState};
 
 use crate::types::datetime::{
-    Civil, MICROS_PER_DAY, MICROS_PER_HOUR, MICROS_PER_MINUTE, MICROS_PER_SECOND, Unit, is_finite,
-    julian, unit, weekday,
+    Civil, MICROS_PER_DAY, MICROS_PER_HOUR, MICROS_PER_MINUTE, MICROS_PER_SECOND, Unit, is_finite, julian, unit,
+    weekday,
 };
 use crate::types::{Interval, Numeric};
 
@@ -76,7 +76,9 @@ impl PartValue {
                 let fraction = Numeric::from_i64(us).div(&Numeric::from_i64(MICROS_PER_DAY))?;
                 Numeric::from_i64(day).add(&fraction)?
             }
-            PartValue::Infinite(negative) => Numeric::from_f64(if negative { f64::NEG_INFINITY } else { f64::INFINITY }),
+            PartValue::Infinite(negative) => {
+                Numeric::from_f64(if negative { f64::NEG_INFINITY } else { f64::INFINITY })
+            }
             PartValue::Null => return Ok(None),
         }))
     }
@@ -192,6 +194,9 @@ fn of_infinity(part: Part, negative: bool) -> PartValue {
 pub(super) fn of_timestamp(word: &str, micros: i64, offset: Option<i32>) -> Result<PartValue> {
     let type_name = if offset.is_some() { "timestamp with time zone" } else { "timestamp without time zone" };
     let part = part(word).ok_or_else(|| not_recognized(word, type_name))?;
+    if !is_finite(micros) {
+        return Ok(of_infinity(part, micros < 0));
+    }
     let zone = match (part, offset) {
         (Part::Unit(Unit::Timezone), Some(offset)) => Some(offset),
         (Part::Unit(Unit::TimezoneHour), Some(offset)) => Some(offset / 3600),
@@ -201,9 +206,6 @@ pub(super) fn of_timestamp(word: &str, micros: i64, offset: Option<i32>) -> Resu
         }
         _ => None,
     };
-    if !is_finite(micros) {
-        return Ok(of_infinity(part, micros < 0));
-    }
     if let Some(zone) = zone {
         return Ok(PartValue::Int(i64::from(zone)));
     }

@@ -9,15 +9,13 @@ use super::arith::{self, timestamp_to_timestamptz, timestamptz_to_timestamp};
 use super::parts::{self, PartValue};
 use super::zones::{self, ZoneCache};
 use super::{make, overlaps, series, truncate};
-use crate::sql::functions::adapt::{
-    Date, Time, Timestamp, Timestamptz, map0, map1, map2, map3, opt1, opt2,
-};
+use crate::sql::functions::adapt::{Date, Time, Timestamp, Timestamptz, map0, map1, map2, map3, opt1, opt2};
 use crate::sql::functions::{Call, CastContext, CastDef, FnDef, OpDef, ScalarImpl};
+use crate::types::Interval;
 use crate::types::datetime::{
     Civil, MICROS_PER_SECOND, check_timestamp, is_finite, is_finite_date, round_time, round_timestamp,
     timestamp_out_of_range, zone,
 };
-use crate::types::Interval;
 
 const DATE: PgType = PgType::DATE;
 const TIME: PgType = PgType::TIME;
@@ -100,9 +98,7 @@ pub static CASTS: &[CastDef] = &[
         map1(a, |t| timestamptz_to_timestamp(&format.time_zone, t))
     }),
     cast(INTERVAL, TIME, CastContext::Assignment, |_, a| map1(a, |i| Ok(arith::interval_to_time(i)))),
-    cast(TIME, TIME, CastContext::Implicit, |call, a| {
-        map1(a, |t: Time| Ok(Time(round_time(t.0, call.typmod))))
-    }),
+    cast(TIME, TIME, CastContext::Implicit, |call, a| map1(a, |t: Time| Ok(Time(round_time(t.0, call.typmod))))),
     cast(TS, TS, CastContext::Implicit, |call, a| {
         map1(a, |t: Timestamp| round_timestamp(t.0, call.typmod).map(Timestamp))
     }),
@@ -181,6 +177,9 @@ fn date_part_timestamptz(call: &Call<'_>, args: &[ArrayRef]) -> Result<ArrayRef>
 fn date_trunc_zone(_: &Call<'_>, args: &[ArrayRef]) -> Result<ArrayRef> {
     let mut cache = ZoneCache::default();
     map3(args, |word: &str, t: Timestamptz, zone: &str| {
+        if !is_finite(t.0) {
+            return Ok(t);
+        }
         let zone = cache.get(zone, truncate::zone_argument)?;
         truncate::in_zone(word, t.0, &zone).map(Timestamptz)
     })
@@ -189,6 +188,9 @@ fn date_trunc_zone(_: &Call<'_>, args: &[ArrayRef]) -> Result<ArrayRef> {
 fn zone_of_timestamptz(_: &Call<'_>, args: &[ArrayRef]) -> Result<ArrayRef> {
     let mut cache = ZoneCache::default();
     map2(args, |zone: &str, t: Timestamptz| {
+        if !is_finite(t.0) {
+            return Ok(Timestamp(t.0));
+        }
         zones::to_local(&cache.get(zone, zone::at_time_zone)?, t.0).map(Timestamp)
     })
 }
@@ -196,6 +198,9 @@ fn zone_of_timestamptz(_: &Call<'_>, args: &[ArrayRef]) -> Result<ArrayRef> {
 fn zone_of_timestamp(_: &Call<'_>, args: &[ArrayRef]) -> Result<ArrayRef> {
     let mut cache = ZoneCache::default();
     map2(args, |zone: &str, t: Timestamp| {
+        if !is_finite(t.0) {
+            return Ok(Timestamptz(t.0));
+        }
         zones::to_utc(&cache.get(zone, zone::at_time_zone)?, t.0).map(Timestamptz)
     })
 }
@@ -256,8 +261,8 @@ fn make_timestamptz_in(call: &Call<'_>, args: &[ArrayRef]) -> Result<ArrayRef> {
     use crate::sql::functions::adapt::Arg;
     let mut cache = ZoneCache::default();
     make_rows(call, args, |[y, m, d, h, i], s, row| {
-        let zone = cache.get(<&str>::read(&*args[6], row), zones::of_argument)?;
         let local = make::timestamp(y, m, d, h, i, s)?;
+        let zone = cache.get(<&str>::read(&*args[6], row), zones::of_argument)?;
         let offset = i128::from(zone.local_offset(local)) * i128::from(MICROS_PER_SECOND);
         check_timestamp(i128::from(local) - offset).map(Timestamptz).ok_or_else(timestamp_out_of_range)
     })
@@ -342,16 +347,13 @@ pub static FUNCTIONS: &[FnDef] = &[
     FnDef::new(1199, "age", &[TSTZ, TSTZ], INTERVAL, age_timestamptz).stable(),
     FnDef::new(2059, "age", &[TS], INTERVAL, age_today).stable(),
     FnDef::new(1386, "age", &[TSTZ], INTERVAL, age_today_timestamptz).stable(),
-    FnDef::new(3846, "make_date", &[INT4, INT4, INT4], DATE, |_, a| {
-        map3(a, |y, m, d| make::date(y, m, d).map(Date))
-    }),
-    FnDef::new(3847, "make_time", &[INT4, INT4, FLOAT8], TIME, |_, a| {
-        map3(a, |h, m, s| make::time(h, m, s).map(Time))
-    }),
+    FnDef::new(3846, "make_date", &[INT4, INT4, INT4], DATE, |_, a| map3(a, |y, m, d| make::date(y, m, d).map(Date))),
+    FnDef::new(3847, "make_time", &[INT4, INT4, FLOAT8], TIME, |_, a| map3(a, |h, m, s| make::time(h, m, s).map(Time))),
     FnDef::new(3461, "make_timestamp", &[INT4, INT4, INT4, INT4, INT4, FLOAT8], TS, make_timestamp),
     zoned(3462, "make_timestamptz", &[INT4, INT4, INT4, INT4, INT4, FLOAT8], make_timestamptz).stable(),
     zoned(3463, "make_timestamptz", &[INT4, INT4, INT4, INT4, INT4, FLOAT8, TEXT], make_timestamptz_in).stable(),
-    FnDef::new(3464, "make_interval", &[INT4, INT4, INT4, INT4, INT4, INT4, FLOAT8], INTERVAL, make_interval).optional(7),
+    FnDef::new(3464, "make_interval", &[INT4, INT4, INT4, INT4, INT4, INT4, FLOAT8], INTERVAL, make_interval)
+        .optional(7),
     FnDef::new(1175, "justify_hours", &[INTERVAL], INTERVAL, |_, a| map1(a, |i: Interval| i.justify_hours())),
     FnDef::new(1295, "justify_days", &[INTERVAL], INTERVAL, |_, a| map1(a, |i: Interval| i.justify_days())),
     FnDef::new(2711, "justify_interval", &[INTERVAL], INTERVAL, |_, a| map1(a, |i: Interval| i.justify_interval())),
@@ -362,10 +364,10 @@ pub static FUNCTIONS: &[FnDef] = &[
     FnDef::new(1159, "timezone", &[TEXT, TSTZ], TS, zone_of_timestamptz),
     zoned(2069, "timezone", &[TEXT, TS], zone_of_timestamp),
     FnDef::new(1026, "timezone", &[INTERVAL, TSTZ], TS, |_, a| {
-        map2(a, |i, t: Timestamptz| zones::to_local(&zones::of_interval(i)?, t.0).map(Timestamp))
+        map2(a, |i, t: Timestamptz| zones::to_local(&zones::of_interval(i, t.0)?, t.0).map(Timestamp))
     }),
     zoned(2070, "timezone", &[INTERVAL, TS], |_, a| {
-        map2(a, |i, t: Timestamp| zones::to_utc(&zones::of_interval(i)?, t.0).map(Timestamptz))
+        map2(a, |i, t: Timestamp| zones::to_utc(&zones::of_interval(i, t.0)?, t.0).map(Timestamptz))
     }),
     zoned(1158, "to_timestamp", &[FLOAT8], |_, a| map1(a, |s| make::from_epoch(s).map(Timestamptz))),
     FnDef::new(938, "generate_series", &[TS, TS, INTERVAL], TS, series::timestamps).set(),

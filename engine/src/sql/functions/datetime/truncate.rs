@@ -64,8 +64,10 @@ fn truncate(unit: Unit, micros: i64) -> Result<i64> {
 }
 
 pub(super) fn timestamp(word: &str, micros: i64) -> Result<i64> {
-    let unit = trunc_unit(word, "timestamp without time zone")?;
-    if is_finite(micros) { truncate(unit, micros) } else { Ok(micros) }
+    if !is_finite(micros) {
+        return Ok(micros);
+    }
+    truncate(trunc_unit(word, "timestamp without time zone")?, micros)
 }
 
 /// In the local time of a zone. Below a day the offset stays; from a day on that of the start counts.
@@ -74,10 +76,10 @@ pub(super) fn timestamptz(word: &str, micros: i64, zone: &TimeZone) -> Result<i6
 }
 
 pub(super) fn in_zone(word: &str, micros: i64, zone: &Zone) -> Result<i64> {
-    let unit = trunc_unit(word, "timestamp with time zone")?;
     if !is_finite(micros) {
         return Ok(micros);
     }
+    let unit = trunc_unit(word, "timestamp with time zone")?;
     let offset = zone.utc_offset(micros);
     let local = check_timestamp(i128::from(micros) + i128::from(offset) * i128::from(MICROS_PER_SECOND))
         .ok_or_else(timestamp_out_of_range)?;
@@ -87,9 +89,12 @@ pub(super) fn in_zone(word: &str, micros: i64, zone: &Zone) -> Result<i64> {
         .ok_or_else(timestamp_out_of_range)
 }
 
-/// Zone of the three-argument `date_trunc`.
+/// Zone of the three-argument `date_trunc`; an abbreviation without a fixed offset stands for its whole zone here.
 pub(super) fn zone_argument(name: &str) -> Result<Zone> {
-    zone::at_time_zone(name)
+    Ok(match zone::at_time_zone(name)? {
+        Zone::Dynamic(_, zone) => Zone::Named(zone),
+        zone => zone,
+    })
 }
 
 pub(super) fn interval(word: &str, value: Interval) -> Result<Interval> {

@@ -6,9 +6,9 @@ use crate::types::datetime::zone::{Zone, at_time_zone, explicit_offset};
 use crate::types::datetime::{MICROS_PER_SECOND, check_timestamp, is_finite, timestamp_out_of_range};
 use crate::types::{Interval, IntervalStyle};
 
-/// The zone an interval stands for.
-pub(super) fn of_interval(interval: Interval) -> Result<Zone> {
-    if interval.months != 0 || interval.days != 0 {
+/// The zone an interval stands for; for an infinite time it does not matter.
+pub(super) fn of_interval(interval: Interval, micros: i64) -> Result<Zone> {
+    if is_finite(micros) && (interval.months != 0 || interval.days != 0) {
         let mut text = Vec::new();
         interval.write(IntervalStyle::Postgres, &mut text);
         return Err(SqlError::new(
