@@ -3,6 +3,8 @@
 //! Floats print as PostgreSQL's: with `extra_float_digits` above 0 the shortest digits that read back exactly, in
 //! positional notation for exponents -4 to 14 (5 for float4), else with `%g` and a fixed number of digits.
 
+use bigdecimal::num_bigint::BigInt;
+use bigdecimal::num_traits::FromPrimitive;
 use kalamdb_catalog::{Result, SqlError, SqlState};
 
 /// What C's `isspace` takes for blank.
@@ -113,13 +115,58 @@ fn float_range(type_name: &str, text: &str) -> SqlError {
     SqlError::new(SqlState::NUMERIC_VALUE_OUT_OF_RANGE, format!("\"{text}\" is out of range for type {type_name}"))
 }
 
+/// Significant digits of `d.ddde-x`.
+fn digit_count(scientific: &str) -> usize {
+    let mantissa = scientific.split_once('e').map_or(scientific, |(m, _)| m);
+    mantissa.bytes().filter(u8::is_ascii_digit).count()
+}
+
+/// Whether the decimal is exactly halfway to a neighbour of `v`: it reads back as `v` only by the round-to-even rule,
+/// and PostgreSQL's Ryu does not take such. All values here are integers.
+fn is_halfway(scientific: &str, v: f64, neighbours: [f64; 2]) -> bool {
+    let exact = |f: f64| BigInt::from_f64(f).unwrap_or_default();
+    let (mantissa, exponent) = scientific.split_once('e').unwrap_or((scientific, "0"));
+    let fraction = mantissa.split_once('.').map_or(0, |(_, f)| f.len());
+    let zeros = exponent.parse::<usize>().unwrap_or(0).checked_sub(fraction);
+    let digits: String = mantissa.chars().filter(|c| *c != '.').collect();
+    let (Some(zeros), Ok(digits)) = (zeros, digits.parse::<BigInt>()) else { return false };
+    let twice = digits * BigInt::from(10u8).pow(zeros as u32) * 2u8;
+    neighbours.iter().any(|n| exact(v) + exact(*n) == twice)
+}
+
+/// The fewest digits that read back, the nearest such, ties to even. Rust finds how many; it rounds ties up.
+fn shortest_float8(v: f64) -> String {
+    let first = format!("{v:e}");
+    // Only integers of more than 53 bits have a halfway point this short; beyond 2^134 none has.
+    let suspect = (9_007_199_254_740_992.0..=4.4e40).contains(&v.abs());
+    for digits in digit_count(&first)..=17 {
+        let text = format!("{v:.*e}", digits - 1);
+        if !suspect || !is_halfway(&text, v, [v.next_up(), v.next_down()]) {
+            return text;
+        }
+    }
+    first
+}
+
+fn shortest_float4(v: f32) -> String {
+    let first = format!("{v:e}");
+    let suspect = (16_777_216.0..=1e20).contains(&v.abs());
+    for digits in digit_count(&first)..=9 {
+        let text = format!("{v:.*e}", digits - 1);
+        if !suspect || !is_halfway(&text, v.into(), [v.next_up().into(), v.next_down().into()]) {
+            return text;
+        }
+    }
+    first
+}
+
 /// The output of float8.
 pub fn write_float8(v: f64, extra_float_digits: i32, out: &mut Vec<u8>) {
     if write_special(v, out) {
         return;
     }
     if extra_float_digits > 0 {
-        write_digits(&format!("{v:e}"), 15, out);
+        write_digits(&shortest_float8(v), 15, out);
     } else {
         write_g(
             &format!("{v:.*e}", (15 + extra_float_digits).max(1) as usize - 1),
@@ -135,7 +182,7 @@ pub fn write_float4(v: f32, extra_float_digits: i32, out: &mut Vec<u8>) {
         return;
     }
     if extra_float_digits > 0 {
-        write_digits(&format!("{v:e}"), 6, out);
+        write_digits(&shortest_float4(v), 6, out);
     } else {
         write_g(
             &format!("{v:.*e}", (6 + extra_float_digits).max(1) as usize - 1),
@@ -284,6 +331,10 @@ mod tests {
         ] {
             assert_eq!(f8(v, 1), text);
         }
+        // Halfway to a neighbour, so one digit more; a tie, so the even digit.
+        assert_eq!(f8(71894283846094500.0, 1), "7.1894283846094496e+16");
+        assert_eq!(f4(-573224832.0, 1), "-5.7322483e+08");
+        assert_eq!(f4(3284952.25, 1), "3.2849522e+06");
         assert_eq!(f8(0.1 + 0.2, 0), "0.3");
         assert_eq!(f8(1.0 / 3.0, -5), "0.3333333333");
         assert_eq!(f8(1e15, 0), "1e+15");

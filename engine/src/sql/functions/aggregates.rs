@@ -290,7 +290,7 @@ mod tests {
         for (oid, column, distinct, expected) in [
             (2108, &ints, false, "2147483654"),
             (2108, &ints, true, "2147483652"),
-            (2101, &ints, false, "536870913.500000000000"),
+            (2101, &ints, false, "536870913.50000000"),
             (2107, &bigints, false, "18446744073709551615"),
             (2100, &bigints, false, "6148914691236517205"),
             (2111, &floats, false, "1.75"),
@@ -299,7 +299,7 @@ mod tests {
             (2147, &ints, true, "3"),
             (2114, &nums, false, "4.875"),
             (2114, &nums, true, "3.375"),
-            (2103, &nums, false, "1.2187500000000000"),
+            (2103, &nums, false, "1.21875000000000000000"),
         ] {
             check(oid, std::slice::from_ref(column), distinct, expected);
         }

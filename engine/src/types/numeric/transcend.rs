@@ -198,6 +198,11 @@ impl Numeric {
         if self.is_nan() || base.is_nan() {
             return Ok(Numeric::NAN);
         }
+        // With an infinity among them the signs are looked at first, then the zeros.
+        let special = base.is_infinite() || self.is_infinite();
+        if special && self.signum() < 0 {
+            self.check_logarithm()?;
+        }
         base.check_logarithm()?;
         self.check_logarithm()?;
         match (base.is_infinite(), self.is_infinite()) {
@@ -253,7 +258,8 @@ impl Numeric {
     fn power_real(&self, exponent: &Numeric) -> Result<Numeric> {
         let ln_weight = self.ln_weight();
         let rough_scale = (8 - ln_weight).max(0);
-        let rough = Numeric::make(self.ln_at(rough_scale), rough_scale.min(16_000) as u16).to_f64() * exponent.to_f64();
+        let rough = Numeric::make(self.ln_at(rough_scale), rough_scale.min(16_000) as u16).mul(exponent)?;
+        let rough = rough.round(rough_scale as i32).to_f64();
         if rough.abs() > EXP_MAX * 3.01 / 3.0 {
             return if rough > 0.0 { Err(overflow()) } else { Ok(zero_at(DISPLAY_SCALE_MAX)) };
         }
@@ -346,7 +352,7 @@ impl Numeric {
                 "zero raised to a negative power is undefined",
             ));
         }
-        if self.signum() < 0 && self.is_finite() && !exponent.is_integral() {
+        if self.signum() < 0 && !exponent.is_integral() {
             return Err(complex_result());
         }
         if *self == Numeric::ONE || exponent.is_zero() {
