@@ -175,9 +175,10 @@ impl StatementWrites {
 
     fn change(&mut self, table: &TableRef, key: &[u8], old_row: &[u8], new: Option<Bytes>) -> Result<bool> {
         let lock = self.share(table.oid)?;
-        if self.held.row(key)? {
-            // With no commit on the table since the snapshot there is no newer version to look for. The lock came
-            // first: whoever held it before has noted its commit.
+        self.held.row(key)?;
+        // Not only when the lock is new: it may be left from a statement that failed this very check. What this
+        // transaction has written it has checked.
+        if self.reader.writes.get(key).is_none() {
             self.check_unchanged(&lock, key)?;
         }
         if self.ops.get(key).is_some_and(|op| op.old.is_some()) {
@@ -202,6 +203,8 @@ impl StatementWrites {
         Ok(true)
     }
 
+    /// 40001 if a newer version than the snapshot's is committed. With no commit on the table since the snapshot there is
+    /// none to look for; the row's lock came first, so whoever held it before has noted its commit.
     fn check_unchanged(&self, table: &Table, key: &[u8]) -> Result<()> {
         let snapshot = self.reader.snapshot_seq();
         if table.written_after(snapshot) && self.reader.storage.newest_seq(key)?.is_some_and(|seq| seq > snapshot) {

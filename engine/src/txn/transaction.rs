@@ -122,7 +122,9 @@ impl Transaction {
     /// Locks a row for this transaction: 40001 if another one holds it or has committed a newer version of it than the
     /// snapshot sees.
     pub fn lock_row(&self, key: &[u8]) -> Result<()> {
-        if self.held.row(key)? {
+        self.held.row(key)?;
+        // Also under a lock held already: see `StatementWrites::change`.
+        if self.writes.get(key).is_none() {
             let newest = self.manager.shared.storage.newest_seq(key)?;
             if newest.is_some_and(|seq| seq > self.snapshot.seq()) {
                 return Err(conflict());
