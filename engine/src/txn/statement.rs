@@ -14,6 +14,7 @@ use kalamdb_catalog::{Oid, Result, SqlError, SqlState, StorageId};
 
 use super::locks::{Held, Table, conflict};
 use super::reader::TxnReader;
+use super::write_set::ENTRY_BYTES;
 use crate::storage::RowLayout;
 
 /// The table that is written to.
@@ -230,8 +231,9 @@ impl StatementWrites {
         Ok(self.reader.storage.newest(key)?.is_some_and(|version| !version.deleted))
     }
 
+    /// Counts a change as the write set will, or as more: so applying a statement cannot exceed the limit.
     fn count(&mut self, bytes: usize) -> Result<()> {
-        self.bytes += bytes;
+        self.bytes += bytes + ENTRY_BYTES;
         if self.bytes > self.bytes_max { Err(too_large(self.bytes_max)) } else { Ok(()) }
     }
 
@@ -252,7 +254,7 @@ impl StatementWrites {
     }
 }
 
-pub(super) fn too_large(bytes_max: usize) -> SqlError {
+fn too_large(bytes_max: usize) -> SqlError {
     SqlError::new(SqlState::OUT_OF_MEMORY, "transaction is too large")
         .detail(format!("A transaction may hold {bytes_max} bytes of changes in memory."))
         .hint("Split it into smaller ones, or raise max_transaction_bytes.")
