@@ -22,3 +22,6 @@ pub use iter::{RowIter, RowRef};
 pub use keys::{encode_key, row_id_key};
 pub use row_codec::{BatchDecoder, RowLayout, RowMeta, ScanColumn};
 pub use store::{Batch, Storage, StorageOptions, Version};
+
+#[cfg(test)]
+mod tests;

@@ -269,3 +269,211 @@ pub(super) fn find<'a>(row: &'a [u8], shape: &Shape, slot: Slot, kind: &Kind) ->
 pub(super) fn corrupted() -> SqlError {
     SqlError::new(SqlState::DATA_CORRUPTED, "stored row does not match its table's definition")
 }
+
+#[cfg(test)]
+mod tests {
+    use std::borrow::Cow;
+    use std::sync::Arc;
+
+    use datafusion::arrow::array::{Array, AsArray, Int32Array, StringArray};
+    use datafusion::arrow::datatypes::{Int32Type, Int64Type, UInt32Type};
+    use kalamdb_catalog::{ColumnDefinition, TableKind};
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::types::Interval;
+
+    fn column(name: &str, ty: PgType, since_version: u16, missing: Option<&str>) -> ColumnDefinition {
+        ColumnDefinition {
+            name: name.to_owned(),
+            ty,
+            typmod: -1,
+            not_null: false,
+            default: None,
+            default_oid: 0,
+            dropped: false,
+            missing: missing.map(str::to_owned),
+            since_version,
+        }
+    }
+
+    fn table(schema_version: u16, columns: Vec<ColumnDefinition>) -> TableDefinition {
+        TableDefinition {
+            oid: 16384,
+            row_type_oid: 16386,
+            schema: 2200,
+            name: "t".to_owned(),
+            owner: "kalamdb".to_owned(),
+            kind: TableKind::Shared,
+            storage: 7,
+            schema_version,
+            columns,
+            primary_key: None,
+            options: Vec::new(),
+            created_at: 0,
+        }
+    }
+
+    fn layout(table: &TableDefinition) -> Arc<RowLayout> {
+        Arc::new(RowLayout::new(table).unwrap())
+    }
+
+    fn text(s: &str) -> Value<'_> {
+        Value::Text(Cow::Borrowed(s))
+    }
+
+    /// One value of every kind, in the order of [`every_type`].
+    fn every_value() -> Vec<Value<'static>> {
+        let words = StringArray::from(vec![Some("a"), None, Some("")]);
+        let numbers = Int32Array::from(vec![Some(1), None]);
+        vec![
+            Value::Bool(true),
+            Value::Int2(-2),
+            Value::Int4(4),
+            Value::Int8(i64::MIN),
+            Value::Float4(1.5),
+            Value::Float8(-0.0),
+            Value::Oid(u32::MAX),
+            text("grüße"),
+            Value::Bytes(Cow::Borrowed(&[0, 255])),
+            Value::Uuid([9; 16]),
+            Value::Date(-1),
+            Value::Time(86_400_000_000),
+            Value::Timestamp(i64::MAX),
+            Value::Timestamp(5),
+            Value::Interval(Interval { months: -1, days: 2, micros: 3 }),
+            Value::Array(Arc::new(words)),
+            Value::Array(Arc::new(numbers)),
+        ]
+    }
+
+    fn every_type() -> TableDefinition {
+        let types = [
+            PgType::BOOL,
+            PgType::INT2,
+            PgType::INT4,
+            PgType::INT8,
+            PgType::FLOAT4,
+            PgType::FLOAT8,
+            PgType::REGCLASS,
+            PgType::VARCHAR,
+            PgType::BYTEA,
+            PgType::UUID,
+            PgType::DATE,
+            PgType::TIME,
+            PgType::TIMESTAMP,
+            PgType::TIMESTAMPTZ,
+            PgType::INTERVAL,
+            PgType::TEXT_ARRAY,
+            PgType::INT4_ARRAY,
+        ];
+        table(0, types.iter().map(|ty| column("c", *ty, 0, None)).collect())
+    }
+
+    fn batch(layout: &Arc<RowLayout>, rows: &[Vec<u8>]) -> Vec<ArrayRef> {
+        let projection: Vec<_> = (0..layout.types().len()).map(ScanColumn::User).collect();
+        let mut decoder = BatchDecoder::new(layout, &projection, rows.len());
+        for row in rows {
+            decoder.append(row, RowMeta { key: &[0; 12], seq: 1 }).unwrap();
+        }
+        assert!(decoder.is_full());
+        decoder.finish().unwrap()
+    }
+
+    #[test]
+    fn every_type_survives() {
+        let layout = layout(&every_type());
+        let values = every_value();
+        let nulls = vec![Value::Null; values.len()];
+        let rows = vec![layout.encode(&values), layout.encode(&nulls)];
+        assert_eq!(format!("{:?}", layout.decode(&rows[0]).unwrap()), format!("{values:?}"));
+        assert_eq!(format!("{:?}", layout.decode(&rows[1]).unwrap()), format!("{nulls:?}"));
+        let arrays = batch(&layout, &rows);
+        for (array, ty) in arrays.iter().zip(layout.types()) {
+            assert_eq!(array.data_type(), &ty.arrow());
+            assert!(array.is_valid(0) && array.is_null(1), "{ty:?}");
+        }
+        // Arrays into rows give the same bytes as values do.
+        assert_eq!(layout.encode_arrays(&arrays, 0), rows[0]);
+        assert_eq!(layout.encode_arrays(&arrays, 1), rows[1]);
+    }
+
+    #[test]
+    fn rows_of_older_versions_are_read() {
+        let old = table(1, vec![column("a", PgType::INT4, 0, None), column("b", PgType::TEXT, 0, None)]);
+        let row = layout(&old).encode(&[Value::Int4(1), text("one")]);
+
+        let mut columns = old.columns.clone();
+        columns[1].dropped = true;
+        columns.push(column("c", PgType::INT4, 2, Some("42")));
+        columns.push(column("d", PgType::TEXT, 3, Some("new")));
+        columns.push(column("e", PgType::TEXT, 3, None));
+        let new = layout(&table(3, columns));
+        let rows = [row, new.encode(&[Value::Int4(2), Value::Null, text("x"), text("yz")])];
+        let shown: Vec<_> = rows.iter().map(|r| format!("{:?}", new.decode(r).unwrap())).collect();
+        assert_eq!(shown[0], "[Int4(1), Int4(42), Text(\"new\"), Null]");
+        assert_eq!(shown[1], "[Int4(2), Null, Text(\"x\"), Text(\"yz\")]");
+        let arrays = batch(&new, &rows);
+        assert_eq!(arrays[1].as_primitive::<Int32Type>(), &Int32Array::from(vec![Some(42), None]));
+        assert_eq!(arrays[2].as_string::<i32>(), &StringArray::from(vec!["new", "x"]));
+    }
+
+    #[test]
+    fn system_columns() {
+        let layout = layout(&table(0, vec![column("a", PgType::INT4, 0, None)]));
+        let row = layout.encode(&[Value::Null]);
+        let columns = [
+            ScanColumn::Seq,
+            ScanColumn::Ctid,
+            ScanColumn::Xmin,
+            ScanColumn::Xmax,
+            ScanColumn::TableOid,
+            ScanColumn::Key,
+            ScanColumn::Row,
+        ];
+        let mut decoder = BatchDecoder::new(&layout, &columns, 8);
+        let key = super::super::row_id_key(7, 65_536);
+        for seq in [1, u64::from(u32::MAX) + 11, super::super::UNCOMMITTED] {
+            decoder.append(&row, RowMeta { key: &key, seq }).unwrap();
+        }
+        let arrays = decoder.finish().unwrap();
+        let seqs = arrays[0].as_primitive::<Int64Type>();
+        assert_eq!((seqs.value(0), seqs.value(1), seqs.is_null(2)), (1, 4_294_967_306, true));
+        assert_eq!(arrays[1].as_string::<i32>().value(0), "(1,2)");
+        assert_eq!(arrays[2].as_primitive::<UInt32Type>().values(), &[3, 10, 3]);
+        assert_eq!(arrays[3].as_primitive::<UInt32Type>().values(), &[0, 0, 0]);
+        assert_eq!(arrays[4].as_primitive::<UInt32Type>().value(2), 16384);
+        assert_eq!(arrays[5].as_binary::<i32>().value(0), key);
+        assert_eq!(arrays[6].as_binary::<i32>().value(0), row);
+        for (array, column) in arrays.iter().zip(columns) {
+            assert_eq!(array.data_type(), &column.data_type(&layout));
+        }
+    }
+
+    #[test]
+    fn damaged_rows_are_refused() {
+        let layout = layout(&every_type());
+        let row = layout.encode(&every_value());
+        for len in 0..row.len() {
+            assert_eq!(layout.decode(&row[..len]).unwrap_err().code(), SqlState::DATA_CORRUPTED, "{len}");
+        }
+        let mut future = row;
+        future[0] = 1;
+        assert_eq!(layout.decode(&future).unwrap_err().code(), SqlState::DATA_CORRUPTED);
+    }
+
+    proptest! {
+        #[test]
+        fn rows_round_trip(cells in proptest::collection::vec(proptest::option::of(".{0,12}"), 0..20), n: Option<i64>) {
+            let mut columns: Vec<_> = cells.iter().map(|_| column("c", PgType::TEXT, 0, None)).collect();
+            columns.insert(columns.len() / 2, column("n", PgType::INT8, 0, None));
+            let layout = layout(&table(0, columns));
+            let mut values: Vec<_> = cells.iter().map(|c| c.as_deref().map_or(Value::Null, text)).collect();
+            values.insert(cells.len() / 2, n.map_or(Value::Null, Value::Int8));
+            let row = layout.encode(&values);
+            prop_assert_eq!(format!("{:?}", layout.decode(&row).unwrap()), format!("{:?}", values));
+            let arrays = batch(&layout, std::slice::from_ref(&row));
+            prop_assert_eq!(layout.encode_arrays(&arrays, 0), row);
+        }
+    }
+}

@@ -373,3 +373,20 @@ impl std::fmt::Debug for Storage {
         f.debug_struct("Storage").field("path", &self.path).finish_non_exhaustive()
     }
 }
+
+#[cfg(test)]
+impl Storage {
+    /// Every version: key, sequence number, row.
+    pub(crate) fn versions_for_test(&self) -> Vec<(Vec<u8>, u64, Vec<u8>)> {
+        let mut found = Vec::new();
+        let mut iter = self.raw_iter(&[], &[0xFF; 16]);
+        iter.seek_to_first();
+        while let Some((stored, row)) = iter.item() {
+            if let Some((key, seq)) = keys::split(stored) {
+                found.push((key.to_vec(), seq, row.to_vec()));
+            }
+            iter.next();
+        }
+        found
+    }
+}

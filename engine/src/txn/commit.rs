@@ -7,7 +7,7 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use kalamdb_catalog::{Catalog, CatalogChange, Result, SqlError, SqlState, StorageId};
+use kalamdb_catalog::{Catalog, CatalogChange, Result, SqlError, SqlState, StorageId, TableDefinition};
 use tokio::sync::{mpsc, oneshot};
 
 use super::locks::{Held, conflict};
@@ -184,9 +184,7 @@ fn validate(current: &Arc<Catalog>, changes: &[CatalogChange]) -> Result<Vec<Sto
     }
     let mut replaced: Vec<StorageId> = Vec::new();
     for change in changes {
-        let (CatalogChange::PutTable(kalamdb_catalog::TableDefinition { oid, .. }) | CatalogChange::DropTable(oid)) =
-            change
-        else {
+        let (CatalogChange::PutTable(TableDefinition { oid, .. }) | CatalogChange::DropTable(oid)) = change else {
             continue;
         };
         let Some(old) = current.table(*oid).map(|t| t.definition.storage) else { continue };

@@ -93,23 +93,22 @@ impl Held {
         Held { id, locks, state: Mutex::default() }
     }
 
-    /// Locks a row. `Ok(true)` if the lock is new, so that the caller must look for newer versions; 40001 if another
-    /// transaction holds it.
-    pub(super) fn row(&self, key: &[u8]) -> Result<bool> {
+    /// Locks a row; 40001 if another transaction holds it. The caller then looks for newer versions.
+    pub(super) fn row(&self, key: &[u8]) -> Result<()> {
         let hash = self.locks.hasher.hash_one(key);
         let mut state = self.state.lock();
         if state.released {
             return Err(ended());
         }
         match self.locks.shard(hash).lock().entry(hash) {
-            std::collections::hash_map::Entry::Occupied(holder) if *holder.get() == self.id => return Ok(false),
+            std::collections::hash_map::Entry::Occupied(holder) if *holder.get() == self.id => return Ok(()),
             std::collections::hash_map::Entry::Occupied(_) => return Err(conflict()),
             std::collections::hash_map::Entry::Vacant(free) => {
                 free.insert(self.id);
             }
         }
         state.rows.push(hash);
-        Ok(true)
+        Ok(())
     }
 
     /// Locks a table for writing rows. 40001 if another transaction is changing it, or one that committed after

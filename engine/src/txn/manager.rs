@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use kalamdb_catalog::{Catalog, Result, SchemaRegistry, SqlError};
+use kalamdb_catalog::{Catalog, Result, SchemaRegistry, SqlError, SqlState};
 use parking_lot::Mutex;
 use tokio::sync::mpsc;
 
@@ -166,7 +166,8 @@ impl Drop for TxnManager {
 }
 
 fn spawn(name: &str, body: impl FnOnce() + Send + 'static) -> Result<JoinHandle<()>> {
-    std::thread::Builder::new().name(format!("kalamdb-{name}")).spawn(body).map_err(|e| {
-        SqlError::new(kalamdb_catalog::SqlState::INSUFFICIENT_RESOURCES, format!("could not start thread: {e}"))
-    })
+    std::thread::Builder::new()
+        .name(format!("kalamdb-{name}"))
+        .spawn(body)
+        .map_err(|e| SqlError::new(SqlState::INSUFFICIENT_RESOURCES, format!("could not start thread: {e}")))
 }

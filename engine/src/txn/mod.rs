@@ -17,3 +17,6 @@ pub use manager::{ChangeLogOptions, TxnManager, TxnOptions};
 pub use reader::{TxnReader, TxnScan};
 pub use statement::{ApplyOutcome, InsertOutcome, StatementWrites, TableRef};
 pub use transaction::{CatalogWrite, Transaction};
+
+#[cfg(test)]
+pub(crate) mod tests;

@@ -14,6 +14,7 @@ use kalamdb_catalog::{Oid, Result, SqlError, SqlState, StorageId};
 
 use super::locks::{Held, Table, conflict};
 use super::reader::TxnReader;
+use super::write_set::ENTRY_BYTES;
 use crate::storage::RowLayout;
 
 /// The table that is written to.
@@ -175,9 +176,10 @@ impl StatementWrites {
 
     fn change(&mut self, table: &TableRef, key: &[u8], old_row: &[u8], new: Option<Bytes>) -> Result<bool> {
         let lock = self.share(table.oid)?;
-        if self.held.row(key)? {
-            // With no commit on the table since the snapshot there is no newer version to look for. The lock came
-            // first: whoever held it before has noted its commit.
+        self.held.row(key)?;
+        // Not only when the lock is new: it may be left from a statement that failed this very check. What this
+        // transaction has written it has checked.
+        if self.reader.writes.get(key).is_none() {
             self.check_unchanged(&lock, key)?;
         }
         if self.ops.get(key).is_some_and(|op| op.old.is_some()) {
@@ -202,6 +204,8 @@ impl StatementWrites {
         Ok(true)
     }
 
+    /// 40001 if a newer version than the snapshot's is committed. With no commit on the table since the snapshot there is
+    /// none to look for; the row's lock came first, so whoever held it before has noted its commit.
     fn check_unchanged(&self, table: &Table, key: &[u8]) -> Result<()> {
         let snapshot = self.reader.snapshot_seq();
         if table.written_after(snapshot) && self.reader.storage.newest_seq(key)?.is_some_and(|seq| seq > snapshot) {
@@ -227,8 +231,9 @@ impl StatementWrites {
         Ok(self.reader.storage.newest(key)?.is_some_and(|version| !version.deleted))
     }
 
+    /// Counts a change as the write set will, or as more: so applying a statement cannot exceed the limit.
     fn count(&mut self, bytes: usize) -> Result<()> {
-        self.bytes += bytes;
+        self.bytes += bytes + ENTRY_BYTES;
         if self.bytes > self.bytes_max { Err(too_large(self.bytes_max)) } else { Ok(()) }
     }
 
@@ -249,7 +254,7 @@ impl StatementWrites {
     }
 }
 
-pub(super) fn too_large(bytes_max: usize) -> SqlError {
+fn too_large(bytes_max: usize) -> SqlError {
     SqlError::new(SqlState::OUT_OF_MEMORY, "transaction is too large")
         .detail(format!("A transaction may hold {bytes_max} bytes of changes in memory."))
         .hint("Split it into smaller ones, or raise max_transaction_bytes.")

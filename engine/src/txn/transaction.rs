@@ -3,14 +3,14 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use kalamdb_catalog::{Catalog, CatalogChange, Oid, Result, SqlError, StorageId};
+use kalamdb_catalog::{Catalog, CatalogChange, Oid, Result, SqlError, SqlState, StorageId, TableDefinition, TableKind};
 
 use super::commit::{CommitRequest, CommitWork};
 use super::locks::{Held, conflict};
 use super::manager::TxnManager;
 use super::reader::TxnReader;
 use super::snapshots::Snapshot;
-use super::statement::{ApplyOutcome, StatementWrites, too_large};
+use super::statement::{ApplyOutcome, StatementWrites};
 use super::write_set::WriteSet;
 use crate::storage::BulkWriter;
 
@@ -115,14 +115,15 @@ impl Transaction {
         for (key, op) in ops {
             writes.put(key, op.table, op.old, op.new);
         }
-        let bytes_max = self.manager.shared.options.max_transaction_bytes;
-        if writes.bytes() > bytes_max { Err(too_large(bytes_max)) } else { Ok(ApplyOutcome::Ok) }
+        Ok(ApplyOutcome::Ok)
     }
 
     /// Locks a row for this transaction: 40001 if another one holds it or has committed a newer version of it than the
     /// snapshot sees.
     pub fn lock_row(&self, key: &[u8]) -> Result<()> {
-        if self.held.row(key)? {
+        self.held.row(key)?;
+        // Also under a lock held already: see `StatementWrites::change`.
+        if self.writes.get(key).is_none() {
             let newest = self.manager.shared.storage.newest_seq(key)?;
             if newest.is_some_and(|seq| seq > self.snapshot.seq()) {
                 return Err(conflict());
@@ -151,6 +152,12 @@ impl Transaction {
             let table = self.held.exclude_table(oid)?;
             if table.changed_after(snapshot) || table.written_after(snapshot) {
                 return Err(conflict());
+            }
+        }
+        if let CatalogChange::PutTable(TableDefinition { kind: TableKind::View { depends_on, .. }, .. }) = &change {
+            // So that a base cannot be dropped while a view on it is being made.
+            for base in depends_on {
+                self.held.share_table(base.oid, snapshot)?;
             }
         }
         for write in &rows {
@@ -223,7 +230,7 @@ impl Transaction {
             sync,
         };
         self.ended = true;
-        let stopped = || SqlError::new(kalamdb_catalog::SqlState::ADMIN_SHUTDOWN, "the server is shutting down");
+        let stopped = || SqlError::new(SqlState::ADMIN_SHUTDOWN, "the server is shutting down");
         // A request that cannot be queued ends its work by being dropped.
         self.manager.send(CommitRequest { work, reply }).await.map_err(|()| stopped())?;
         answer.await.map_err(|_| stopped())?

@@ -7,7 +7,7 @@ use bytes::Bytes;
 use kalamdb_catalog::Oid;
 
 /// Bytes counted for an entry besides its key and rows.
-const ENTRY_BYTES: usize = 128;
+pub(super) const ENTRY_BYTES: usize = 128;
 
 #[derive(Clone, Default, Debug)]
 pub(super) struct WriteSet {

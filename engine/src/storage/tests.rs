@@ -1,0 +1,85 @@
+//! Opening, refusing, bulk files: what scripts cannot show.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use kalamdb_catalog::SqlState;
+
+use super::{BulkOutcome, BulkWriter, Storage, keys, row_id_key};
+use crate::txn::tests::{TempDir, small_options};
+
+/// Names and contents of the files of a directory, to see that nothing was touched.
+fn contents(dir: &std::path::Path) -> BTreeSet<(String, Vec<u8>)> {
+    std::fs::read_dir(dir)
+        .unwrap()
+        .map(|e| e.unwrap().path())
+        .filter(|p| p.is_file())
+        .map(|p| (p.file_name().unwrap().to_string_lossy().into_owned(), std::fs::read(&p).unwrap()))
+        .collect()
+}
+
+#[test]
+fn a_second_opener_is_refused() {
+    let dir = TempDir::new("second");
+    let first = Storage::open(&dir.0, small_options()).unwrap();
+    assert!(first.is_fresh());
+    let error = Storage::open(&dir.0, small_options()).unwrap_err();
+    assert_eq!(error.code(), SqlState::OBJECT_IN_USE);
+    assert!(error.message().ends_with("is in use by another kalamdb-server"), "{error}");
+    drop(first);
+    Storage::open(&dir.0, small_options()).unwrap();
+}
+
+#[test]
+fn another_format_is_refused_untouched() {
+    let dir = TempDir::new("format");
+    drop(Storage::open(&dir.0, small_options()).unwrap());
+    std::fs::write(dir.0.join("FORMAT_VERSION"), "2\n").unwrap();
+    let before = (contents(&dir.0), contents(&dir.0.join("rocksdb")));
+    let error = Storage::open(&dir.0, small_options()).unwrap_err();
+    assert_eq!(error.code(), SqlState::OBJECT_NOT_IN_PREREQUISITE_STATE);
+    assert!(error.message().ends_with("has format version 2, this server needs 1"), "{error}");
+    assert_eq!(before, (contents(&dir.0), contents(&dir.0.join("rocksdb"))));
+}
+
+#[test]
+fn bulk_files_are_read_back_in_order() {
+    let dir = TempDir::new("bulk-files");
+    let storage = Arc::new(Storage::open(&dir.0, small_options()).unwrap());
+    let mut bulk = BulkWriter::new(Arc::clone(&storage), 5, 0);
+    // More than a small write, in no order.
+    let rows = 20_000u64;
+    for i in 0..rows {
+        bulk.put(&row_id_key(5, i * 7919 % rows), &[1; 100]).unwrap();
+    }
+    assert_eq!(bulk.finish().unwrap(), BulkOutcome::Done(rows));
+    let (start, end) = keys::storage_range(5);
+    let mut scan = storage.scan(start, end, 0, false);
+    let mut found = 0;
+    while let Some(row) = scan.next().unwrap() {
+        assert_eq!(row.key, row_id_key(5, found));
+        found += 1;
+    }
+    assert_eq!(found, rows);
+    drop(scan);
+    storage.drop_storage(5).unwrap();
+    assert!(storage.is_storage_empty(5).unwrap());
+}
+
+#[test]
+fn absent_and_neighbouring_keys() {
+    let dir = TempDir::new("neighbours");
+    let storage = Arc::new(Storage::open(&dir.0, small_options()).unwrap());
+    let mut batch = super::Batch::default();
+    for id in [1, 3] {
+        batch.put_row(&storage, &row_id_key(1, id), 5, b"\0\0row");
+    }
+    storage.write(batch, false).unwrap();
+    // In the memtable, then in a file.
+    for _ in 0..2 {
+        for (id, snapshot, there) in [(1, 5, true), (1, 4, false), (2, 9, false), (3, u64::MAX, true), (4, 9, false)] {
+            assert_eq!(storage.get(&row_id_key(1, id), snapshot).unwrap().is_some(), there, "{id} at {snapshot}");
+        }
+        storage.compact().unwrap();
+    }
+}
