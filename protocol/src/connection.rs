@@ -5,9 +5,11 @@
 
 use std::collections::HashMap;
 use std::future::Future;
+use std::panic::AssertUnwindSafe;
 use std::pin::pin;
 use std::sync::Arc;
 
+use futures::FutureExt;
 use kalamdb_catalog::{SqlError, SqlState};
 use kalamdb_engine::session::{CancelHandle, CancelReason, Session, TransactionStatus};
 use tokio::sync::mpsc;
@@ -65,15 +67,21 @@ impl Connection {
 
     /// Serves the client until one side ends it.
     pub(crate) async fn run(mut self) {
-        let end = loop {
-            if let Err(stop) = self.step().await {
-                break stop;
-            }
-        };
+        // A bug met by one client is that client's end, told as such, and nobody else's.
+        let served = AssertUnwindSafe(self.serve()).catch_unwind().await;
+        let end = served.unwrap_or_else(|_| Stop::Fatal(SqlError::internal("the statement met a bug in the server")));
         self.portals.clear();
         self.session.fail();
         if let Stop::Error(error) | Stop::Fatal(error) = end {
             last_words(&mut self.transport, &error).await;
+        }
+    }
+
+    async fn serve(&mut self) -> Stop {
+        loop {
+            if let Err(stop) = self.step().await {
+                return stop;
+            }
         }
     }
 

@@ -1,7 +1,7 @@
 //! COPY on the wire (manual, section 55.2.6). The bytes are the engine's business (`engine::sql::copy`); here they are
 //! carried, with the rules of the two sub-protocols.
 
-use kalamdb_catalog::SqlError;
+use kalamdb_catalog::{SqlError, SqlState};
 use kalamdb_engine::session::CancelReason;
 use kalamdb_engine::sql::{Column, CopyFormat, CopyIn, CopyKind, CopyWriter, RowStream};
 use tokio::time::{Instant, sleep_until};
@@ -29,14 +29,15 @@ impl Connection {
                 }
                 b'f' => {
                     let Frontend::CopyFail(reason) = decode(frame.tag, &frame.body)? else { continue };
-                    return Err(copy.failed(reason).into());
+                    let message = format!("COPY from stdin failed: {reason}");
+                    return Err(copy.locate(SqlError::new(SqlState::QUERY_CANCELED, message)).into());
                 }
                 // libpq may send these before it knows that a COPY has begun.
                 b'H' | b'S' => {}
                 b'X' => return Err(Stop::Closed),
                 tag => {
                     let error = violation(format!("unexpected message type 0x{tag:02X} during COPY from stdin"));
-                    write_error(&mut self.transport.out, "ERROR", &error);
+                    write_error(&mut self.transport.out, "ERROR", &copy.locate(error));
                     let lost = "terminating connection because protocol synchronization was lost";
                     return Err(Stop::Fatal(violation(lost)));
                 }

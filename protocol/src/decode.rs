@@ -31,8 +31,6 @@ pub(crate) enum Frontend<'a> {
 pub(crate) struct Bind<'a> {
     pub(crate) portal: &'a str,
     pub(crate) statement: &'a str,
-    /// The number of parameter format codes in the message, for the error that names it.
-    pub(crate) parameter_formats: Formats,
     pub(crate) parameters: Vec<Parameter>,
     pub(crate) result_formats: Formats,
 }
@@ -120,7 +118,7 @@ fn bind<'a>(r: &mut Reader<'a>) -> Result<Bind<'a>> {
         };
         parameters.push(Parameter { bytes, binary: parameter_formats.binary(i)? });
     }
-    Ok(Bind { portal, statement, parameter_formats, parameters, result_formats: formats(r)? })
+    Ok(Bind { portal, statement, parameters, result_formats: formats(r)? })
 }
 
 fn formats(r: &mut Reader<'_>) -> Result<Formats> {

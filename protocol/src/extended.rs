@@ -172,8 +172,12 @@ impl Connection {
             self.show_running(sql);
         }
         let before = self.session.status();
-        self.run_portal(&name, &mut portal, usize::try_from(rows_max).unwrap_or(0)).await?;
+        let outcome = self.run_portal(&name, &mut portal, usize::try_from(rows_max).unwrap_or(0)).await;
+        if outcome.is_err() {
+            portal.fail();
+        }
         self.portals.insert(name, portal);
+        outcome?;
         self.drop_ended_portals(before);
         self.deadline = None;
         Ok(())

@@ -3,10 +3,11 @@
 //! Stopping: no new connections; idle ones are told 57P01 and closed; running statements may finish until
 //! `shutdown_grace` is over, then they are cancelled with 57P01; what still hangs after that is dropped.
 
+use std::fs::Permissions;
 use std::future::Future;
 use std::io;
 use std::net::SocketAddr;
-use std::os::unix::fs::FileTypeExt;
+use std::os::unix::fs::{FileTypeExt, PermissionsExt};
 use std::os::unix::net::UnixStream as StdUnixStream;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -237,7 +238,11 @@ fn bind_unix(dir: &Path, port: u16) -> Result<(UnixListener, UnixSocketFile), Er
         Err(_) => {}
     }
     let listener = UnixListener::bind(&path).map_err(|source| Error::Unix { path: path.clone(), source })?;
-    Ok((listener, UnixSocketFile(path)))
+    let file = UnixSocketFile(path);
+    // As PostgreSQL's unix_socket_permissions: who may connect is not decided here.
+    std::fs::set_permissions(&file.0, Permissions::from_mode(0o777))
+        .map_err(|source| Error::Unix { path: file.0.clone(), source })?;
+    Ok((listener, file))
 }
 
 fn is_socket(path: &Path) -> bool {

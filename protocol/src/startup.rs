@@ -50,8 +50,11 @@ pub(crate) async fn start(
         return Err(Stop::Fatal(SqlError::new(SqlState::TOO_MANY_CONNECTIONS, "sorry, too many clients already")));
     };
     if packet.minor > NEWEST_VERSION & 0xFFFF || !packet.unknown.is_empty() {
-        encode::negotiate_version(&mut transport.out, NEWEST_VERSION, &packet.unknown);
+        // Never more than was asked for: libpq takes that for an attack.
+        let version = 3 << 16 | packet.minor.min(NEWEST_VERSION & 0xFFFF);
+        encode::negotiate_version(&mut transport.out, version, &packet.unknown);
     }
+    encode::authentication_ok(&mut transport.out);
     let session = Session::open(
         Arc::clone(app),
         StartupParameters {
@@ -80,7 +83,6 @@ impl Started {
     /// Registers the connection and writes everything up to the first ReadyForQuery.
     pub(crate) fn into_connection(self, mut transport: Transport) -> Connection {
         let out = &mut transport.out;
-        encode::authentication_ok(out);
         let reports = self.session.reports();
         for (name, value) in &reports {
             encode::parameter_status(out, name, value);

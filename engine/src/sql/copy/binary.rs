@@ -1,6 +1,6 @@
 //! The binary format of COPY FROM: header, then rows of counted fields, then a trailer of -1.
 
-use kalamdb_catalog::{Result, SqlError, SqlState};
+use kalamdb_catalog::Result;
 
 use super::bad_format;
 
@@ -50,6 +50,7 @@ pub(super) enum Tuple {
 
 /// Finds the fields of the row at the front of `input`. `fields` gets their places; None is NULL.
 pub(super) fn tuple(input: &[u8], columns: usize, fields: &mut Vec<Option<(usize, usize)>>) -> Result<Tuple> {
+    fields.clear();
     let Some(count) = input.first_chunk::<2>() else { return Ok(Tuple::Incomplete) };
     let count = i16::from_be_bytes(*count);
     if count == -1 {
@@ -58,7 +59,6 @@ pub(super) fn tuple(input: &[u8], columns: usize, fields: &mut Vec<Option<(usize
     if usize::try_from(count) != Ok(columns) {
         return Err(bad_format(format!("row field count is {count}, expected {columns}")));
     }
-    fields.clear();
     let mut at = 2;
     for _ in 0..columns {
         let Some(len) = int32(input, at) else { return Ok(Tuple::Incomplete) };
@@ -79,9 +79,4 @@ pub(super) fn tuple(input: &[u8], columns: usize, fields: &mut Vec<Option<(usize
 
 fn int32(input: &[u8], at: usize) -> Option<i32> {
     input.get(at..)?.first_chunk::<4>().map(|b| i32::from_be_bytes(*b))
-}
-
-/// The error of input that stops within a row.
-pub(super) fn cut_off() -> SqlError {
-    SqlError::new(SqlState::BAD_COPY_FILE_FORMAT, "unexpected EOF in COPY data")
 }

@@ -45,10 +45,9 @@ impl CopyInState {
 }
 
 impl CopyIn {
-    /// The error of a COPY that the client gave up (CopyFail).
-    pub fn failed(&self, reason: &str) -> SqlError {
-        SqlError::new(SqlState::QUERY_CANCELED, format!("COPY from stdin failed: {reason}"))
-            .context(self.state.parser.next_line_context())
+    /// Adds to an error where in the data the COPY is.
+    pub fn locate(&self, error: SqlError) -> SqlError {
+        error.context(self.state.parser.next_line_context())
     }
 }
 

@@ -226,7 +226,9 @@ impl CopyParser {
             let found = binary::tuple(rest, self.columns.len(), &mut self.places);
             match found.map_err(|e| e.context(self.next_line_context()))? {
                 Tuple::Incomplete if last && !rest.is_empty() => {
-                    return Err(binary::cut_off().context(self.next_line_context()));
+                    let column = self.columns.get(self.places.len()).map(|c| format!(", column {}", c.name));
+                    let context = self.next_line_context() + &column.unwrap_or_default();
+                    return Err(bad_format("unexpected EOF in COPY data").context(context));
                 }
                 Tuple::Incomplete => return Ok(at),
                 Tuple::Row { next } => {
@@ -419,7 +421,7 @@ mod tests {
             ([HEAD, ROW, b"\xff\xff"].concat(), "7|x; 1"),
             ([HEAD, ROW].concat(), "7|x; 1"),
             ([HEAD, b"\xff\xffz"].concat(), "22P04 received copy data after EOF marker [COPY t, line 1]"),
-            ([HEAD, &ROW[..9]].concat(), "22P04 unexpected EOF in COPY data [COPY t, line 1]"),
+            ([HEAD, &ROW[..9]].concat(), "22P04 unexpected EOF in COPY data [COPY t, line 1, column a]"),
             ([HEAD, b"\0\x01"].concat(), "22P04 row field count is 1, expected 2 [COPY t, line 1]"),
             (b"PGCOPX".to_vec(), "22P04 COPY file signature not recognized []"),
             (HEAD[..13].to_vec(), "22P04 invalid COPY file header (missing flags) []"),
