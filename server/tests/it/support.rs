@@ -48,11 +48,19 @@ pub fn address(port: u16) -> SocketAddr {
     SocketAddr::from(([127, 0, 0, 1], port))
 }
 
-/// The server's command line, with standard error kept for the test.
+/// The server's command line, on the data directory `dir/data`. Nothing of the caller's environment configures it.
 pub fn command(dir: &Path, port: u16, more: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_kalamdb-server"));
-    command.arg("--data-dir").arg(dir).args(["--listen", &format!("127.0.0.1:{port}")]).args(more);
-    command.env_remove("RUST_LOG").stdin(Stdio::null()).stdout(Stdio::null());
+    std::env::vars_os().filter(|v| v.0.to_string_lossy().starts_with("KALAMDB_")).for_each(|v| {
+        command.env_remove(v.0);
+    });
+    command
+        .current_dir(dir)
+        .arg("--data-dir")
+        .arg(dir.join("data"))
+        .args(["--listen", &format!("127.0.0.1:{port}")])
+        .args(more);
+    command.stdin(Stdio::null()).stdout(Stdio::null());
     command
 }
 
@@ -70,14 +78,14 @@ impl Server {
 
     pub fn start_with(dir: &Path, more: &[&str]) -> Self {
         let port = free_port();
-        let log = std::fs::File::create(dir.join("test-server.log")).expect("a log file");
+        let log = std::fs::File::create(dir.join("server.log")).expect("a log file");
         let child = command(dir, port, more).stderr(log).spawn().expect("the server binary");
         let mut server = Server { child, addr: address(port) };
         let deadline = Instant::now() + Duration::from_secs(PROCESS_S_MAX);
         while let Err(e) = Client::connect(server.addr, "postgres") {
             let ended = server.child.try_wait().expect("the server's state");
             if ended.is_some() || Instant::now() > deadline {
-                let log = std::fs::read_to_string(dir.join("test-server.log")).unwrap_or_default();
+                let log = std::fs::read_to_string(dir.join("server.log")).unwrap_or_default();
                 panic!("the server does not accept sessions: {e}; ended: {ended:?}; its log:\n{log}");
             }
             std::thread::sleep(Duration::from_millis(10));
