@@ -203,13 +203,84 @@ fn sessions_are_independent_and_backend_pids_unique() {
 }
 
 #[test]
-fn a_result_larger_than_any_buffer_arrives_whole() {
+fn a_large_result_streams_and_a_slow_reader_holds_up_nobody() {
+    const ROWS: usize = 100_000;
+    // The result is 200 MB; what a batch and the buffers take is far below this.
+    const GROWTH_KB_MAX: u64 = 120 * 1024;
+    let dir = TempDir::new();
+    let server = Server::start(dir.path());
+    let mut slow = server.client();
+    run(&mut slow, "SELECT repeat('x', 2000) || g FROM generate_series(1, 10) g");
+    let before = memory_peak_kb(server.pid());
+    let query = format!("SELECT repeat('x', 2000) || g FROM generate_series(1, {ROWS}) g\0");
+    slow.send_raw(&framed(b'Q', query.as_bytes())).expect("to send");
+    // Nothing is read yet.
+    let mut other = server.client();
+    for n in 0..100 {
+        assert_eq!(run(&mut other, &format!("SELECT {n}")), [n.to_string()]);
+    }
+    let mut rows = 0;
+    loop {
+        let message = slow.next().expect("the next row");
+        match message.tag {
+            b'D' => {
+                rows += 1;
+                assert!(message.body.ends_with(format!("x{rows}").as_bytes()), "row {rows}");
+            }
+            b'Z' => break,
+            _ => {}
+        }
+    }
+    assert_eq!(rows, ROWS);
+    let growth = memory_peak_kb(server.pid()) - before;
+    assert!(growth < GROWTH_KB_MAX, "the server's memory grew by {growth} kB");
+}
+
+/// The most memory that the process has held.
+fn memory_peak_kb(pid: u32) -> u64 {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).expect("the process's status");
+    let line = status.lines().find(|l| l.starts_with("VmHWM:")).expect("its peak of memory");
+    line.split_whitespace().nth(1).and_then(|n| n.parse().ok()).expect("a number of kB")
+}
+
+#[test]
+fn explain_answers_as_text_and_json() {
     let dir = TempDir::new();
     let server = Server::start(dir.path());
     let mut client = server.client();
-    let rows = run(&mut client, "SELECT repeat('x', 1000) || g FROM generate_series(1, 50000) g");
-    assert_eq!(rows.len(), 50_000);
-    assert!(rows.iter().enumerate().all(|(i, r)| r.len() > 1000 && r.ends_with(&format!("x{}", i + 1))));
+    run(&mut client, "CREATE TABLE t (id int PRIMARY KEY, v text)");
+    for options in ["", "ANALYZE", "(COSTS OFF)", "(ANALYZE, TIMING OFF)", "VERBOSE"] {
+        let plan = run(&mut client, &format!("EXPLAIN {options} SELECT v FROM t WHERE id = 1"));
+        assert!(!plan.is_empty() && plan.iter().all(|line| !line.contains('\n')), "{options}: {plan:?}");
+    }
+    let json = run(&mut client, "EXPLAIN (FORMAT JSON) SELECT v FROM t WHERE id = 1");
+    assert!(json.len() == 1 && json[0].trim_start().starts_with('['), "{json:?}");
+    run(&mut client, "EXPLAIN ANALYZE INSERT INTO t VALUES (1, 'ran')");
+    run(&mut client, "EXPLAIN INSERT INTO t VALUES (2, 'has not')");
+    assert_eq!(run(&mut client, "SELECT v FROM t"), ["ran"]);
+}
+
+#[test]
+fn two_writers_on_one_row_lose_nothing() {
+    const WRITERS: usize = 4;
+    const INCREMENTS: usize = 25;
+    let dir = TempDir::new();
+    let server = Server::start(dir.path());
+    run(&mut server.client(), "CREATE TABLE c (id int PRIMARY KEY, n int); INSERT INTO c VALUES (1, 0)");
+    let addr = server.addr;
+    let writer = move || {
+        let mut client = Client::connect(addr, "postgres").expect("a session");
+        let mut done = 0;
+        while done < INCREMENTS {
+            match client.column("UPDATE c SET n = n + 1 WHERE id = 1") {
+                Ok(_) => done += 1,
+                Err(e) => assert!(e.starts_with("40001: "), "{e}"),
+            }
+        }
+    };
+    let threads: Vec<_> = (0..WRITERS).map(|_| std::thread::spawn(writer)).collect();
+    threads.into_iter().for_each(|t| t.join().expect("a writer"));
+    assert_eq!(run(&mut server.client(), "SELECT n FROM c"), [(WRITERS * INCREMENTS).to_string()]);
 }
 
 #[test]
