@@ -9,7 +9,7 @@ use crate::client::{Fields, Message, report_fields};
 use crate::types;
 
 /// Turns the messages up to ReadyForQuery into lines; `position` says whether errors show where they are.
-pub fn lines(messages: &[Message], position: bool) -> Vec<String> {
+pub(crate) fn lines(messages: &[Message], position: bool) -> Vec<String> {
     let mut out = Vec::new();
     let (mut described, mut rows) = (false, false);
     for message in messages {
@@ -79,7 +79,7 @@ fn value(value: Option<&[u8]>) -> String {
 }
 
 /// Control characters as their pictures, so that an answer stays on its line and a backslash is a backslash.
-pub fn escape(text: &str) -> String {
+pub(crate) fn escape(text: &str) -> String {
     let mut out = String::new();
     for c in text.chars() {
         match c {

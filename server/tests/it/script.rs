@@ -6,28 +6,28 @@
 //! connection). `@positions` alone makes REWRITE write the POSITION of errors in that file.
 
 #[derive(Debug, Default)]
-pub struct Case {
+pub(crate) struct Case {
     /// Line of the SQL's first line, from 1.
-    pub line: usize,
+    pub(crate) line: usize,
     /// Comments, directives and empty lines before the SQL, as they stand in the file.
-    pub before: Vec<String>,
-    pub sql: String,
-    pub expected: Vec<String>,
-    pub unordered: bool,
-    pub simple_only: bool,
-    pub session: String,
+    pub(crate) before: Vec<String>,
+    pub(crate) sql: String,
+    pub(crate) expected: Vec<String>,
+    pub(crate) unordered: bool,
+    pub(crate) simple_only: bool,
+    pub(crate) session: String,
 }
 
 #[derive(Debug, Default)]
-pub struct Script {
-    pub cases: Vec<Case>,
-    pub positions: bool,
+pub(crate) struct Script {
+    pub(crate) cases: Vec<Case>,
+    pub(crate) positions: bool,
     /// Comments after the last case.
-    pub after: Vec<String>,
+    pub(crate) after: Vec<String>,
 }
 
 /// Splits a file's text into cases. Anything is a script: what is not SQL comes back as a failing case.
-pub fn parse(text: &str) -> Script {
+pub(crate) fn parse(text: &str) -> Script {
     let mut script = Script::default();
     let mut lines = text.lines().enumerate().peekable();
     let mut case = Case::default();
@@ -64,7 +64,7 @@ pub fn parse(text: &str) -> Script {
 }
 
 /// The file's text with other answers: what REWRITE stores.
-pub fn render(script: &Script, answers: &[Vec<String>]) -> String {
+pub(crate) fn render(script: &Script, answers: &[Vec<String>]) -> String {
     let mut out = String::new();
     for (case, answer) in script.cases.iter().zip(answers) {
         for line in case.before.iter().chain([&case.sql]).chain(answer) {
@@ -82,7 +82,7 @@ pub fn render(script: &Script, answers: &[Vec<String>]) -> String {
 /// The first lines in which an answer is not the expected one, as a diff; `None` if they agree.
 ///
 /// DETAIL, HINT and POSITION lines count only where the script gives them; everything else is compared line by line.
-pub fn difference(case: &Case, actual: &[String]) -> Option<String> {
+pub(crate) fn difference(case: &Case, actual: &[String]) -> Option<String> {
     let optional = ["DETAIL: ", "HINT: ", "POSITION: "];
     let kept: Vec<&String> = actual
         .iter()

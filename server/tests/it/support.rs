@@ -15,10 +15,10 @@ use crate::client::Client;
 const PROCESS_S_MAX: u64 = 60;
 
 /// A directory that goes with the value.
-pub struct TempDir(PathBuf);
+pub(crate) struct TempDir(PathBuf);
 
 impl TempDir {
-    pub fn new() -> Self {
+    pub(crate) fn new() -> Self {
         static NEXT: AtomicU32 = AtomicU32::new(0);
         let name = format!("kalamdb-test-{}-{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed));
         let path = std::env::temp_dir().join(name);
@@ -26,7 +26,7 @@ impl TempDir {
         TempDir(path)
     }
 
-    pub fn path(&self) -> &Path {
+    pub(crate) fn path(&self) -> &Path {
         &self.0
     }
 }
@@ -39,45 +39,53 @@ impl Drop for TempDir {
 }
 
 /// A port nobody listens on. Another process may take it first; the server then says so and the test fails by name.
-pub fn free_port() -> u16 {
+pub(crate) fn free_port() -> u16 {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
     listener.local_addr().expect("its address").port()
 }
 
-pub fn address(port: u16) -> SocketAddr {
+pub(crate) fn address(port: u16) -> SocketAddr {
     SocketAddr::from(([127, 0, 0, 1], port))
 }
 
-/// The server's command line, with standard error kept for the test.
-pub fn command(dir: &Path, port: u16, more: &[&str]) -> Command {
+/// The server's command line, on the data directory `dir/data`. Nothing of the caller's environment configures it.
+pub(crate) fn command(dir: &Path, port: u16, more: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_kalamdb-server"));
-    command.arg("--data-dir").arg(dir).args(["--listen", &format!("127.0.0.1:{port}")]).args(more);
-    command.env_remove("RUST_LOG").stdin(Stdio::null()).stdout(Stdio::null());
+    std::env::vars_os().filter(|v| v.0.to_string_lossy().starts_with("KALAMDB_")).for_each(|v| {
+        command.env_remove(v.0);
+    });
+    command
+        .current_dir(dir)
+        .arg("--data-dir")
+        .arg(dir.join("data"))
+        .args(["--listen", &format!("127.0.0.1:{port}")])
+        .args(more);
+    command.stdin(Stdio::null()).stdout(Stdio::null());
     command
 }
 
 /// A running server.
-pub struct Server {
+pub(crate) struct Server {
     child: Child,
-    pub addr: SocketAddr,
+    pub(crate) addr: SocketAddr,
 }
 
 impl Server {
     /// Starts on `dir` and waits until a session can be opened.
-    pub fn start(dir: &Path) -> Self {
+    pub(crate) fn start(dir: &Path) -> Self {
         Self::start_with(dir, &[])
     }
 
-    pub fn start_with(dir: &Path, more: &[&str]) -> Self {
+    pub(crate) fn start_with(dir: &Path, more: &[&str]) -> Self {
         let port = free_port();
-        let log = std::fs::File::create(dir.join("test-server.log")).expect("a log file");
+        let log = std::fs::File::create(dir.join("server.log")).expect("a log file");
         let child = command(dir, port, more).stderr(log).spawn().expect("the server binary");
         let mut server = Server { child, addr: address(port) };
         let deadline = Instant::now() + Duration::from_secs(PROCESS_S_MAX);
         while let Err(e) = Client::connect(server.addr, "postgres") {
             let ended = server.child.try_wait().expect("the server's state");
             if ended.is_some() || Instant::now() > deadline {
-                let log = std::fs::read_to_string(dir.join("test-server.log")).unwrap_or_default();
+                let log = std::fs::read_to_string(dir.join("server.log")).unwrap_or_default();
                 panic!("the server does not accept sessions: {e}; ended: {ended:?}; its log:\n{log}");
             }
             std::thread::sleep(Duration::from_millis(10));
@@ -85,28 +93,28 @@ impl Server {
         server
     }
 
-    pub fn client(&self) -> Client {
+    pub(crate) fn client(&self) -> Client {
         Client::connect(self.addr, "postgres").expect("a session")
     }
 
-    pub fn pid(&self) -> u32 {
+    pub(crate) fn pid(&self) -> u32 {
         self.child.id()
     }
 
     /// SIGTERM, then the exit status.
-    pub fn terminate(mut self) -> ExitStatus {
+    pub(crate) fn terminate(mut self) -> ExitStatus {
         signal(self.pid(), "TERM");
         wait_exit(&mut self.child)
     }
 
     /// kill -9.
-    pub fn kill(mut self) {
+    pub(crate) fn kill(mut self) {
         self.child.kill().expect("to kill the server");
         self.child.wait().expect("the server's end");
     }
 
     /// False after a crash.
-    pub fn is_running(&mut self) -> bool {
+    pub(crate) fn is_running(&mut self) -> bool {
         self.child.try_wait().expect("the server's state").is_none()
     }
 }
@@ -118,13 +126,13 @@ impl Drop for Server {
     }
 }
 
-pub fn signal(pid: u32, name: &str) {
+pub(crate) fn signal(pid: u32, name: &str) {
     let status = Command::new("kill").args([format!("-{name}"), pid.to_string()]).status().expect("kill");
     assert!(status.success(), "kill -{name} {pid}");
 }
 
 /// Waits for the end of a process that has to end by itself.
-pub fn wait_exit(child: &mut Child) -> ExitStatus {
+pub(crate) fn wait_exit(child: &mut Child) -> ExitStatus {
     let deadline = Instant::now() + Duration::from_secs(PROCESS_S_MAX);
     loop {
         if let Some(status) = child.try_wait().expect("the process's state") {
@@ -140,7 +148,7 @@ pub fn wait_exit(child: &mut Child) -> ExitStatus {
 }
 
 /// Runs a server that has to refuse: its exit code and what it wrote to standard error.
-pub fn refused(mut command: Command) -> (Option<i32>, String) {
+pub(crate) fn refused(mut command: Command) -> (Option<i32>, String) {
     let mut child = command.stderr(Stdio::piped()).spawn().expect("the server binary");
     let status = wait_exit(&mut child);
     let mut text = String::new();
@@ -151,13 +159,13 @@ pub fn refused(mut command: Command) -> (Option<i32>, String) {
 }
 
 /// What the scripts run against.
-pub enum Target {
+pub(crate) enum Target {
     Ours { server: Server, dir: TempDir },
     Postgres(SocketAddr),
 }
 
 impl Target {
-    pub fn start() -> Self {
+    pub(crate) fn start() -> Self {
         match std::env::var("KALAMDB_PG_URL") {
             Ok(url) => Target::Postgres(postgres_address(&url)),
             Err(_) => {
@@ -167,19 +175,19 @@ impl Target {
         }
     }
 
-    pub fn addr(&self) -> SocketAddr {
+    pub(crate) fn addr(&self) -> SocketAddr {
         match self {
             Target::Ours { server, .. } => server.addr,
             Target::Postgres(addr) => *addr,
         }
     }
 
-    pub fn is_postgres(&self) -> bool {
+    pub(crate) fn is_postgres(&self) -> bool {
         matches!(self, Target::Postgres(_))
     }
 
     /// Starts again after a crash. True if there was one.
-    pub fn revive(&mut self) -> bool {
+    pub(crate) fn revive(&mut self) -> bool {
         match self {
             Target::Ours { server, dir } => {
                 let crashed = !server.is_running();
@@ -193,7 +201,7 @@ impl Target {
     }
 
     /// An empty database of this name, for one script.
-    pub fn database(&self, name: &str) -> Result<(), String> {
+    pub(crate) fn database(&self, name: &str) -> Result<(), String> {
         let mut admin = Client::connect(self.addr(), "postgres").map_err(|e| e.to_string())?;
         if self.is_postgres() {
             admin.column(&format!("DROP DATABASE IF EXISTS {name} WITH (FORCE)"))?;
@@ -212,7 +220,7 @@ fn postgres_address(url: &str) -> SocketAddr {
 
 /// The scripts under `testdata/<folder>` with one of these endings, in name order. `KALAMDB_SCRIPT` keeps those whose
 /// path contains it.
-pub fn scripts(folder: &str, ending: &str) -> Vec<PathBuf> {
+pub(crate) fn scripts(folder: &str, ending: &str) -> Vec<PathBuf> {
     let wanted = std::env::var("KALAMDB_SCRIPT").unwrap_or_default();
     let mut found = Vec::new();
     let mut folders = vec![root().join("testdata").join(folder)];
@@ -232,12 +240,12 @@ pub fn scripts(folder: &str, ending: &str) -> Vec<PathBuf> {
 }
 
 /// The repository's root.
-pub fn root() -> &'static Path {
+pub(crate) fn root() -> &'static Path {
     Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/.."))
 }
 
 /// True if the scripts' expectations are to be written from what PostgreSQL answers.
-pub fn rewriting() -> bool {
+pub(crate) fn rewriting() -> bool {
     let asked = std::env::var_os("REWRITE").is_some();
     assert!(
         !asked || std::env::var_os("KALAMDB_PG_URL").is_some(),

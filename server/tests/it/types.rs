@@ -77,7 +77,7 @@ const NAMES: &[(u32, &str)] = &[
 ];
 
 /// The type with its modifier, as a script's header line shows it. The row types of user tables have no fixed OID.
-pub fn name(oid: u32, typmod: i32) -> String {
+pub(crate) fn name(oid: u32, typmod: i32) -> String {
     if oid >= 16384 {
         return "row".to_string();
     }
@@ -95,6 +95,6 @@ pub fn name(oid: u32, typmod: i32) -> String {
 }
 
 /// The OID of a name that a wire script gives, or of a plain number.
-pub fn oid(name: &str) -> Option<u32> {
+pub(crate) fn oid(name: &str) -> Option<u32> {
     NAMES.iter().find(|n| n.1 == name).map(|n| n.0).or_else(|| name.parse().ok())
 }

@@ -211,7 +211,7 @@ impl Run {
             }
             _ => {}
         }
-        if !self.connections.get(name).is_some_and(|c| !c.closed) {
+        if self.connections.get(name).is_none_or(|c| c.closed) {
             let client = Client::open(self.addr)?;
             self.connections.insert(name.to_string(), Connection { client, bytes_due: 0, closed: false });
         }
@@ -336,7 +336,7 @@ fn one_value(text: &str) -> (Option<Vec<u8>>, &str) {
         return (Some(digits.chunks(2).map(byte).collect()), after);
     }
     let end = text.find([' ', ',']).unwrap_or(text.len());
-    let value = (&text[..end] != "NULL").then(|| text[..end].as_bytes().to_vec());
+    let value = (&text[..end] != "NULL").then(|| text.as_bytes()[..end].to_vec());
     (value, &text[end..])
 }
 
