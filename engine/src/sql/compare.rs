@@ -104,6 +104,14 @@ pub fn sort_key(expr: Expr, ty: PgType) -> Expr {
     .call(vec![expr])
 }
 
+/// The sort keys of an array of values of `ty`.
+pub fn key_array(call: &Call<'_>, ty: PgType, values: ArrayRef) -> Result<ArrayRef> {
+    match key_function(ty) {
+        None => Ok(values),
+        Some(imp) => imp(&Call { rows: values.len(), arg_types: &[ty], ..*call }, &[values]),
+    }
+}
+
 fn key_function(ty: PgType) -> Option<ScalarImpl> {
     match ty {
         PgType::NUMERIC => Some(numeric_key),

@@ -14,10 +14,18 @@ mod types;
 use std::borrow::Cow;
 use std::sync::Arc;
 
+use async_trait::async_trait;
 use datafusion::arrow::array::{ArrayRef, Int16Array, RecordBatch, StringArray, UInt32Array};
+use datafusion::arrow::datatypes::{Field, Schema, SchemaRef};
+use datafusion::catalog::memory::MemorySourceConfig;
+use datafusion::catalog::{Session, TableProvider};
+use datafusion::common::{Result as DfResult, ScalarValue};
+use datafusion::logical_expr::{BinaryExpr, Expr, Operator, TableProviderFilterPushDown, TableType};
+use datafusion::physical_plan::ExecutionPlan;
 use kalamdb_catalog::{CachedTableData, ColumnDefinition, Oid, PgType, Result, SqlError, TableKind, VirtualId};
 
 use crate::session::SessionContext;
+use crate::sql::udf::{df_error, session_of};
 use crate::types::{ArrayBuilder, Value};
 
 /// Equalities the caller filters by: `column = constant`. Columns that a table does not look at are ignored.
@@ -38,6 +46,70 @@ impl Hint<'_> {
     fn admits_name(&self, column: &str, name: &str) -> bool {
         self.name.is_none_or(|(c, wanted)| c != column || wanted == name)
     }
+}
+
+/// A virtual table as DataFusion reads it.
+#[derive(Debug)]
+pub struct VirtualTable {
+    table: Arc<CachedTableData>,
+    schema: SchemaRef,
+}
+
+impl VirtualTable {
+    pub fn new(table: Arc<CachedTableData>) -> Self {
+        let mut fields: Vec<Arc<Field>> = table.arrow_schema().fields().iter().cloned().collect();
+        for column in super::system_columns(&table) {
+            fields.push(Arc::new(Field::new(column.name, column.ty.arrow(), true)));
+        }
+        VirtualTable { table, schema: Arc::new(Schema::new(fields)) }
+    }
+}
+
+#[async_trait]
+impl TableProvider for VirtualTable {
+    fn schema(&self) -> SchemaRef {
+        Arc::clone(&self.schema)
+    }
+    fn table_type(&self) -> TableType {
+        TableType::Base
+    }
+    fn supports_filters_pushdown(&self, filters: &[&Expr]) -> DfResult<Vec<TableProviderFilterPushDown>> {
+        Ok(vec![TableProviderFilterPushDown::Inexact; filters.len()])
+    }
+    async fn scan(
+        &self,
+        state: &dyn Session,
+        projection: Option<&Vec<usize>>,
+        filters: &[Expr],
+        _limit: Option<usize>,
+    ) -> DfResult<Arc<dyn ExecutionPlan>> {
+        let session = session_of(state.config_options())?;
+        let batch = rows(&self.table, &hint_of(filters), session).map_err(df_error)?;
+        let mut columns = batch.columns().to_vec();
+        let oid = Arc::new(UInt32Array::from(vec![self.table.definition.oid; batch.num_rows()]));
+        columns.push(oid);
+        let batch = RecordBatch::try_new(Arc::clone(&self.schema), columns)?;
+        let plan = MemorySourceConfig::try_new_exec(&[vec![batch]], Arc::clone(&self.schema), projection.cloned())?;
+        Ok(plan)
+    }
+}
+
+/// The equalities among pushed-down filters that [`rows`] can use.
+fn hint_of(filters: &[Expr]) -> Hint<'_> {
+    let mut hint = Hint::default();
+    for filter in filters {
+        let Expr::BinaryExpr(BinaryExpr { left, op: Operator::Eq, right }) = filter else { continue };
+        let (column, value) = match (left.as_ref(), right.as_ref()) {
+            (Expr::Column(c), Expr::Literal(v, _)) | (Expr::Literal(v, _), Expr::Column(c)) => (c, v),
+            _ => continue,
+        };
+        match value {
+            ScalarValue::UInt32(Some(oid)) => hint.oid = Some((&column.name, *oid)),
+            ScalarValue::Utf8(Some(name)) => hint.name = Some((&column.name, name)),
+            _ => {}
+        }
+    }
+    hint
 }
 
 /// All rows of a virtual table, in the carriers of its columns.

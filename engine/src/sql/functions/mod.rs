@@ -5,9 +5,30 @@
 //! same rows. An implementation sees whole Arrow arrays, one per argument, all `call.rows` long.
 
 pub mod adapt;
+mod aggregates;
+mod arithmetic;
+mod arrays;
+mod bytea;
+mod catalog;
+mod datetime;
+mod ids;
+mod json;
+mod math;
+mod regexp;
+mod special;
+mod system;
+mod text;
+mod text_aggregates;
+mod to_char;
+
+use std::collections::HashMap;
+use std::sync::LazyLock;
 
 use datafusion::arrow::array::ArrayRef;
 use kalamdb_catalog::{PgType, Result};
+
+pub use catalog::{parse_type_name, reg_in, reg_out};
+pub use special::{any_all, make_array, ordinals};
 
 use crate::session::SessionContext;
 
@@ -158,4 +179,77 @@ impl OpDef {
     pub const fn stable(self) -> OpDef {
         OpDef { volatility: Volatility::Stable, ..self }
     }
+}
+
+static FUNCTIONS: &[&[FnDef]] = &[
+    arrays::FUNCTIONS,
+    bytea::FUNCTIONS,
+    catalog::FUNCTIONS,
+    datetime::FUNCTIONS,
+    ids::FUNCTIONS,
+    json::FUNCTIONS,
+    math::FUNCTIONS,
+    regexp::FUNCTIONS,
+    system::FUNCTIONS,
+    text::FUNCTIONS,
+    to_char::FUNCTIONS,
+];
+
+static OPERATORS: &[&[OpDef]] = &[
+    arithmetic::OPERATORS,
+    arrays::OPERATORS,
+    bytea::OPERATORS,
+    datetime::OPERATORS,
+    json::OPERATORS,
+    regexp::OPERATORS,
+    text::OPERATORS,
+];
+
+static CASTS: &[&[CastDef]] =
+    &[arithmetic::CASTS, catalog::CASTS, datetime::CASTS, ids::CASTS, json::CASTS, text::CASTS];
+
+static AGGREGATES: &[&[AggDef]] = &[aggregates::AGGREGATES, text_aggregates::AGGREGATES];
+
+fn by_name<T>(all: impl Iterator<Item = &'static T>, name: fn(&T) -> &'static str) -> HashMap<&'static str, Vec<&'static T>> {
+    let mut map: HashMap<&'static str, Vec<&'static T>> = HashMap::new();
+    for def in all {
+        map.entry(name(def)).or_default().push(def);
+    }
+    map
+}
+
+static FUNCTIONS_BY_NAME: LazyLock<HashMap<&str, Vec<&FnDef>>> = LazyLock::new(|| by_name(all(), |d| d.name));
+static OPERATORS_BY_NAME: LazyLock<HashMap<&str, Vec<&OpDef>>> = LazyLock::new(|| by_name(operators(), |d| d.name));
+static AGGREGATES_BY_NAME: LazyLock<HashMap<&str, Vec<&AggDef>>> = LazyLock::new(|| by_name(aggregates(), |d| d.name));
+
+/// Every plain function.
+pub fn all() -> impl Iterator<Item = &'static FnDef> {
+    FUNCTIONS.iter().flat_map(|f| f.iter())
+}
+
+/// Every operator but the comparisons.
+pub fn operators() -> impl Iterator<Item = &'static OpDef> {
+    OPERATORS.iter().flat_map(|f| f.iter())
+}
+
+/// Every cast with a function.
+pub fn casts() -> impl Iterator<Item = &'static CastDef> {
+    CASTS.iter().flat_map(|f| f.iter())
+}
+
+/// Every aggregate.
+pub fn aggregates() -> impl Iterator<Item = &'static AggDef> {
+    AGGREGATES.iter().flat_map(|f| f.iter())
+}
+
+pub fn functions_named(name: &str) -> impl Iterator<Item = &'static FnDef> {
+    FUNCTIONS_BY_NAME.get(name).into_iter().flatten().copied()
+}
+
+pub fn operators_named(name: &str) -> impl Iterator<Item = &'static OpDef> {
+    OPERATORS_BY_NAME.get(name).into_iter().flatten().copied()
+}
+
+pub fn aggregates_named(name: &str) -> impl Iterator<Item = &'static AggDef> {
+    AGGREGATES_BY_NAME.get(name).into_iter().flatten().copied()
 }

@@ -1,0 +1,64 @@
+//! Tables as DataFusion reads them. Reads only: writes go through `txn::Transaction`.
+//!
+//! A provider knows the relation, nothing of the session: the snapshot and the session come with the plan's execution, so
+//! that plans can be kept.
+
+mod pushdown;
+mod scan;
+mod table;
+pub(crate) mod virtual_table;
+
+use std::sync::Arc;
+
+use datafusion::datasource::provider_as_source;
+use datafusion::logical_expr::TableSource;
+use kalamdb_catalog::{CachedTableData, PgType, TableKind};
+
+use crate::storage::ScanColumn;
+
+pub use table::StoredTable;
+
+/// Hidden column: a row's key. UPDATE and DELETE read it.
+pub const KEY_COLUMN: &str = "#key";
+/// Hidden column: a row as stored.
+pub const ROW_COLUMN: &str = "#row";
+
+/// A column that every table has besides its own.
+pub struct SystemColumn {
+    pub name: &'static str,
+    pub ty: PgType,
+    pub attribute: i16,
+    pub scan: ScanColumn,
+}
+
+static SYSTEM_COLUMNS: [SystemColumn; 7] = [
+    SystemColumn { name: "tableoid", ty: PgType::OID, attribute: -6, scan: ScanColumn::TableOid },
+    SystemColumn { name: "cmax", ty: PgType::CID, attribute: -5, scan: ScanColumn::Cmax },
+    SystemColumn { name: "xmax", ty: PgType::XID, attribute: -4, scan: ScanColumn::Xmax },
+    SystemColumn { name: "cmin", ty: PgType::CID, attribute: -3, scan: ScanColumn::Cmin },
+    SystemColumn { name: "xmin", ty: PgType::XID, attribute: -2, scan: ScanColumn::Xmin },
+    SystemColumn { name: "ctid", ty: PgType::TID, attribute: -1, scan: ScanColumn::Ctid },
+    SystemColumn { name: "_seq", ty: PgType::INT8, attribute: -7, scan: ScanColumn::Seq },
+];
+
+/// The system columns of a relation: views have none, virtual tables only their OID.
+pub fn system_columns(table: &CachedTableData) -> &'static [SystemColumn] {
+    match table.definition.kind {
+        TableKind::View { .. } => &[],
+        TableKind::Virtual(_) => &SYSTEM_COLUMNS[..1],
+        TableKind::Shared | TableKind::System => &SYSTEM_COLUMNS,
+    }
+}
+
+/// True for relations of pg_catalog, information_schema and system.
+pub fn is_builtin(table: &CachedTableData) -> bool {
+    table.definition.oid < kalamdb_catalog::table::FIRST_USER_OID
+}
+
+/// The source of a scan.
+pub fn source(table: &Arc<CachedTableData>) -> Arc<dyn TableSource> {
+    match table.definition.kind {
+        TableKind::Virtual(_) => provider_as_source(Arc::new(virtual_table::VirtualTable::new(Arc::clone(table)))),
+        _ => provider_as_source(Arc::new(StoredTable::new(Arc::clone(table)))),
+    }
+}

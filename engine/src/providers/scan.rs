@@ -1,0 +1,159 @@
+//! The one physical scan of stored rows: ranges of keys at the statement's snapshot, with its own writes over them.
+
+use std::fmt;
+use std::sync::Arc;
+
+use datafusion::arrow::array::{RecordBatch, RecordBatchOptions};
+use datafusion::arrow::datatypes::SchemaRef;
+use datafusion::common::tree_node::TreeNodeRecursion;
+use datafusion::common::{DataFusionError, Result as DfResult};
+use datafusion::execution::{SendableRecordBatchStream, TaskContext};
+use datafusion::physical_expr::{EquivalenceProperties, PhysicalExpr};
+use datafusion::physical_plan::execution_plan::{Boundedness, EmissionType};
+use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
+use datafusion::physical_plan::{DisplayAs, DisplayFormatType, ExecutionPlan, Partitioning, PlanProperties};
+use futures::stream;
+use kalamdb_catalog::{CachedTableData, SqlError};
+
+use super::pushdown::KeyRange;
+use crate::sql::plan::StatementContext;
+use crate::sql::udf::df_error;
+use crate::storage::{BatchDecoder, RowLayout, ScanColumn};
+use crate::txn::TxnScan;
+
+/// Rows in a batch.
+const BATCH_ROWS: usize = 8192;
+
+pub struct ScanExec {
+    name: String,
+    layout: Arc<RowLayout>,
+    schema: SchemaRef,
+    columns: Vec<ScanColumn>,
+    ranges: Vec<KeyRange>,
+    limit: Option<usize>,
+    statement: Arc<StatementContext>,
+    properties: Arc<PlanProperties>,
+}
+
+impl ScanExec {
+    pub fn new(
+        table: &CachedTableData,
+        layout: Arc<RowLayout>,
+        schema: SchemaRef,
+        columns: Vec<ScanColumn>,
+        ranges: Vec<KeyRange>,
+        limit: Option<usize>,
+        statement: Arc<StatementContext>,
+    ) -> Self {
+        let properties = PlanProperties::new(
+            EquivalenceProperties::new(Arc::clone(&schema)),
+            Partitioning::UnknownPartitioning(1),
+            EmissionType::Incremental,
+            Boundedness::Bounded,
+        );
+        let name = table.definition.name.clone();
+        ScanExec { name, layout, schema, columns, ranges, limit, statement, properties: Arc::new(properties) }
+    }
+}
+
+impl fmt::Debug for ScanExec {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "ScanExec {}", self.name)
+    }
+}
+
+impl DisplayAs for ScanExec {
+    fn fmt_as(&self, _: DisplayFormatType, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let fields: Vec<&str> = self.schema.fields().iter().map(|f| f.name().as_str()).collect();
+        write!(f, "Scan on {}: ranges={}, columns=[{}]", self.name, self.ranges.len(), fields.join(", "))?;
+        self.limit.map_or(Ok(()), |n| write!(f, ", limit={n}"))
+    }
+}
+
+impl ExecutionPlan for ScanExec {
+    fn name(&self) -> &str {
+        "ScanExec"
+    }
+    fn properties(&self) -> &Arc<PlanProperties> {
+        &self.properties
+    }
+    fn children(&self) -> Vec<&Arc<dyn ExecutionPlan>> {
+        Vec::new()
+    }
+    fn apply_expressions(
+        &self,
+        _: &mut dyn FnMut(&Arc<dyn PhysicalExpr>) -> DfResult<TreeNodeRecursion>,
+    ) -> DfResult<TreeNodeRecursion> {
+        Ok(TreeNodeRecursion::Continue)
+    }
+    fn with_new_children(self: Arc<Self>, _: Vec<Arc<dyn ExecutionPlan>>) -> DfResult<Arc<dyn ExecutionPlan>> {
+        Ok(self)
+    }
+    fn execute(&self, partition: usize, _: Arc<TaskContext>) -> DfResult<SendableRecordBatchStream> {
+        if partition != 0 {
+            return Err(DataFusionError::Internal("a scan has one partition".to_owned()));
+        }
+        let state = ScanState {
+            statement: Arc::clone(&self.statement),
+            layout: Arc::clone(&self.layout),
+            columns: self.columns.clone(),
+            schema: Arc::clone(&self.schema),
+            ranges: self.ranges.clone().into_iter(),
+            current: None,
+            left: self.limit.unwrap_or(usize::MAX),
+        };
+        let rows = stream::unfold(Some(state), |state| async move {
+            let mut state = state?;
+            // A long scan gives the other tasks of this thread their turn between batches.
+            tokio::task::consume_budget().await;
+            match state.next_batch() {
+                Ok(None) => None,
+                Ok(Some(batch)) => Some((Ok(batch), Some(state))),
+                Err(error) => Some((Err(df_error(error)), None)),
+            }
+        });
+        Ok(Box::pin(RecordBatchStreamAdapter::new(Arc::clone(&self.schema), rows)))
+    }
+}
+
+struct ScanState {
+    statement: Arc<StatementContext>,
+    layout: Arc<RowLayout>,
+    columns: Vec<ScanColumn>,
+    schema: SchemaRef,
+    ranges: std::vec::IntoIter<KeyRange>,
+    current: Option<TxnScan>,
+    left: usize,
+}
+
+impl ScanState {
+    fn next_batch(&mut self) -> Result<Option<RecordBatch>, SqlError> {
+        self.statement.cancel.check()?;
+        let capacity = self.left.min(BATCH_ROWS);
+        if capacity == 0 {
+            return Ok(None);
+        }
+        let mut batch = BatchDecoder::new(&self.layout, &self.columns, capacity);
+        while !batch.is_full() {
+            if self.current.is_none() {
+                let Some((start, end)) = self.ranges.next() else { break };
+                self.current = Some(self.statement.reader.scan(start, end, false));
+            }
+            if let Some(scan) = &mut self.current {
+                if !scan.fill(&mut batch)? {
+                    self.current = None;
+                }
+            }
+        }
+        let rows = batch.len();
+        if rows == 0 {
+            return Ok(None);
+        }
+        self.left -= rows.min(self.left);
+        let arrays = batch.finish()?;
+        let options = RecordBatchOptions::new().with_row_count(Some(rows));
+        RecordBatch::try_new_with_options(Arc::clone(&self.schema), arrays, &options)
+            .map(Some)
+            .map_err(|e| SqlError::internal(e.to_string()))
+    }
+}

@@ -1,0 +1,682 @@
+//! SQL text to statements: sqlparser's PostgreSQL grammar, with our own rules in front for what its grammar lacks or reads
+//! differently (SET, SHOW, transactions, COPY, maintenance commands, NAMESPACE).
+
+use std::sync::Arc;
+
+use kalamdb_catalog::{Result, SqlError, SqlState};
+use sqlparser::ast::{self, Expr, Ident, ObjectName};
+use sqlparser::dialect::PostgreSqlDialect;
+use sqlparser::keywords::Keyword;
+use sqlparser::parser::Parser;
+use sqlparser::tokenizer::{Token, TokenWithSpan, Tokenizer};
+
+use super::bind::{fold, position};
+use super::statement::{
+    CopyStatement, CopyTarget, IsolationLevel, Statement, TransactionCommand, TransactionModes,
+};
+
+/// Nested expressions and queries deeper than this are 54001.
+const DEPTH_MAX: usize = 200;
+
+/// A statement of a query string, with the whole string: positions in errors count in it.
+#[derive(Clone, Debug)]
+pub struct ParsedStatement {
+    pub(crate) statement: Arc<Statement>,
+    pub(crate) source: Arc<str>,
+}
+
+/// Splits and parses a query string. A syntax error anywhere fails all of it, as in PostgreSQL.
+pub fn parse(sql: &str) -> Result<Vec<ParsedStatement>> {
+    let source: Arc<str> = Arc::from(sql);
+    let mut parser = Sql::new(sql)?;
+    let mut statements = Vec::new();
+    loop {
+        while parser.inner.consume_token(&Token::SemiColon) {}
+        if parser.at_end() {
+            return Ok(statements);
+        }
+        let statement = parser.statement()?;
+        if !parser.at_end() && parser.peek() != Token::SemiColon {
+            return Err(parser.unexpected());
+        }
+        statements.push(ParsedStatement { statement: Arc::new(statement), source: Arc::clone(&source) });
+    }
+}
+
+/// A stored query: a view's text.
+pub fn query(sql: &str) -> Result<Box<ast::Query>> {
+    let mut parser = Sql::new(sql)?;
+    parser.parsed(|p| p.parse_query())
+}
+
+/// A stored expression: a column's default.
+pub fn expression(sql: &str) -> Result<Expr> {
+    let mut parser = Sql::new(sql)?;
+    parser.parsed(|p| p.parse_expr())
+}
+
+struct Sql<'a> {
+    inner: Parser<'a>,
+    source: &'a str,
+}
+
+static DIALECT: PostgreSqlDialect = PostgreSqlDialect {};
+
+impl<'a> Sql<'a> {
+    fn new(source: &'a str) -> Result<Self> {
+        let tokens = Tokenizer::new(&DIALECT, source).tokenize_with_location().map_err(|e| {
+            let span = sqlparser::tokenizer::Span::new(e.location, e.location);
+            let at = position(source, span);
+            let start = at.map_or(0, |p| p as usize - 1);
+            let near: String = source.chars().skip(start).collect();
+            let what = if e.message.starts_with("Unterminated") {
+                format!("unterminated quoted string at or near \"{near}\"")
+            } else {
+                let word: String = near.chars().take_while(|c| !c.is_whitespace()).collect();
+                format!("syntax error at or near \"{word}\"")
+            };
+            SqlError::new(SqlState::SYNTAX_ERROR, what).at(at)
+        })?;
+        let inner =
+            Parser::new(&DIALECT).with_recursion_limit(DEPTH_MAX).with_tokens_with_locations(namespaces(tokens));
+        Ok(Sql { inner, source })
+    }
+
+    fn peek(&self) -> Token {
+        self.inner.peek_token().token
+    }
+
+    fn at_end(&self) -> bool {
+        self.peek() == Token::EOF
+    }
+
+    /// The keyword at `n` tokens ahead.
+    fn keyword_at(&self, n: usize) -> Keyword {
+        match self.inner.peek_nth_token(n).token {
+            Token::Word(word) if word.quote_style.is_none() => word.keyword,
+            _ => Keyword::NoKeyword,
+        }
+    }
+
+    fn word_at(&self, n: usize) -> String {
+        match self.inner.peek_nth_token(n).token {
+            Token::Word(word) if word.quote_style.is_none() => word.value.to_lowercase(),
+            _ => String::new(),
+        }
+    }
+
+    fn take_word(&mut self, word: &str) -> bool {
+        let found = self.word_at(0) == word;
+        if found {
+            self.inner.next_token();
+        }
+        found
+    }
+
+    fn expect_word(&mut self, word: &str) -> Result<()> {
+        if self.take_word(word) { Ok(()) } else { Err(self.unexpected()) }
+    }
+
+    /// Runs a part of sqlparser's grammar; where it stops is where the error is.
+    fn parsed<T>(
+        &mut self,
+        f: impl FnOnce(&mut Parser<'a>) -> std::result::Result<T, sqlparser::parser::ParserError>,
+    ) -> Result<T> {
+        use sqlparser::parser::ParserError;
+        match f(&mut self.inner) {
+            Ok(value) => Ok(value),
+            Err(ParserError::RecursionLimitExceeded) => {
+                Err(SqlError::new(SqlState::STATEMENT_TOO_COMPLEX, "stack depth limit exceeded")
+                    .hint("Simplify the statement: it nests expressions or queries too deeply."))
+            }
+            Err(ParserError::TokenizerError(message)) => Err(SqlError::new(SqlState::SYNTAX_ERROR, message)),
+            Err(ParserError::ParserError(message)) => Err(self.failed(&message)),
+        }
+    }
+
+    /// sqlparser says where in its message only ("... at Line: 1, Column: 8"); the place, not the wording, is used.
+    fn failed(&self, message: &str) -> SqlError {
+        let number = |tag: &str| {
+            let rest = &message[message.rfind(tag)? + tag.len()..];
+            rest.chars().take_while(char::is_ascii_digit).collect::<String>().parse::<u64>().ok()
+        };
+        let (Some(line), Some(column)) = (number("Line: "), number("Column: ")) else {
+            return self.unexpected();
+        };
+        let location = sqlparser::tokenizer::Location::new(line, column);
+        let at = position(self.source, sqlparser::tokenizer::Span::new(location, location));
+        let start = at.map_or(0, |p| p as usize - 1);
+        let rest: String = self.source.chars().skip(start).collect();
+        match Tokenizer::new(&DIALECT, &rest).tokenize_with_location() {
+            Ok(tokens) => match tokens.first() {
+                Some(first) => syntax_error(self.source, &first.token, at),
+                None => syntax_error(self.source, &Token::EOF, None),
+            },
+            Err(_) => self.unexpected(),
+        }
+    }
+
+    fn unexpected(&self) -> SqlError {
+        let token = self.inner.peek_token();
+        syntax_error(self.source, &token.token, position(self.source, token.span))
+    }
+
+    fn statement(&mut self) -> Result<Statement> {
+        if let Some(statement) = self.own_statement()? {
+            return Ok(statement);
+        }
+        let parsed = self.parsed(|p| p.parse_statement())?;
+        Ok(match parsed {
+            ast::Statement::Query(query) => Statement::Query(query),
+            ast::Statement::Insert(insert) => Statement::Insert(Box::new(insert)),
+            ast::Statement::Update(update) => Statement::Update(Box::new(update)),
+            ast::Statement::Delete(delete) => Statement::Delete(Box::new(delete)),
+            ast::Statement::Prepare { name, data_types, statement } => {
+                let inner = wrap(*statement)?;
+                Statement::Prepare { name: fold(&name), types: data_types, statement: Arc::new(inner) }
+            }
+            ast::Statement::Execute { name: Some(name), parameters, .. } => {
+                Statement::Execute { name: super::bind::name_parts(&name)?.join("."), arguments: parameters }
+            }
+            ast::Statement::Explain { analyze, verbose, statement, format, options, .. } => {
+                super::statement::explain(analyze, verbose, wrap(*statement)?, format, options)?
+            }
+            other => Statement::Ddl(Box::new(other)),
+        })
+    }
+
+    fn own_statement(&mut self) -> Result<Option<Statement>> {
+        let word = self.word_at(0);
+        let statement = match word.as_str() {
+            "begin" | "start" => self.begin()?,
+            "commit" | "end" => self.end(TransactionCommand::Commit)?,
+            "rollback" | "abort" if self.word_at(1) != "to" && self.word_at(2) != "to" => {
+                self.end(TransactionCommand::Rollback)?
+            }
+            "savepoint" | "release" | "rollback" | "abort" => {
+                return Err(SqlError::unsupported("SAVEPOINT"));
+            }
+            "set" => self.set()?,
+            "reset" => self.reset()?,
+            "show" => self.show()?,
+            "discard" => self.discard()?,
+            "deallocate" => {
+                self.inner.next_token();
+                self.take_word("prepare");
+                let name = if self.take_word("all") { None } else { Some(self.name()?) };
+                Statement::Deallocate { name }
+            }
+            "close" => {
+                self.inner.next_token();
+                let name = if self.take_word("all") { None } else { Some(self.name()?) };
+                Statement::Close { name }
+            }
+            "unlisten" => {
+                self.inner.next_token();
+                let all = self.inner.consume_token(&Token::Mul);
+                if !all {
+                    self.name()?;
+                }
+                Statement::Unlisten
+            }
+            "listen" | "notify" | "lock" | "declare" | "fetch" | "move" => {
+                return Err(SqlError::unsupported(word.to_uppercase()));
+            }
+            "copy" => self.copy()?,
+            "vacuum" | "analyze" | "checkpoint" | "cluster" => self.maintenance(&word)?,
+            _ => return Ok(None),
+        };
+        Ok(Some(statement))
+    }
+
+    fn name(&mut self) -> Result<String> {
+        self.parsed(|p| p.parse_identifier()).map(|i| fold(&i))
+    }
+
+    fn begin(&mut self) -> Result<Statement> {
+        let start = self.take_word("start");
+        if start {
+            self.expect_word("transaction")?;
+        } else {
+            self.inner.next_token();
+            let _ = self.take_word("transaction") || self.take_word("work");
+        }
+        let modes = self.transaction_modes()?;
+        Ok(Statement::Transaction(TransactionCommand::Begin { modes, start }))
+    }
+
+    fn end(&mut self, command: TransactionCommand) -> Result<Statement> {
+        self.inner.next_token();
+        if self.word_at(0) == "prepared" {
+            return Err(SqlError::unsupported("two-phase commit"));
+        }
+        let _ = self.take_word("transaction") || self.take_word("work");
+        if self.take_word("and") {
+            if self.take_word("chain") {
+                return Err(SqlError::unsupported("AND CHAIN"));
+            }
+            self.expect_word("no")?;
+            self.expect_word("chain")?;
+        }
+        Ok(Statement::Transaction(command))
+    }
+
+    fn transaction_modes(&mut self) -> Result<TransactionModes> {
+        let mut modes = TransactionModes::default();
+        loop {
+            if self.take_word("isolation") {
+                self.expect_word("level")?;
+                modes.isolation = Some(self.isolation_level()?);
+            } else if self.take_word("read") {
+                if self.take_word("only") {
+                    modes.read_only = Some(true);
+                } else {
+                    self.expect_word("write")?;
+                    modes.read_only = Some(false);
+                }
+            } else if self.take_word("not") {
+                self.expect_word("deferrable")?;
+            } else if self.take_word("deferrable") {
+                // Only SERIALIZABLE READ ONLY waits, and that level is refused.
+            } else if !self.inner.consume_token(&Token::Comma) {
+                return Ok(modes);
+            }
+        }
+    }
+
+    fn isolation_level(&mut self) -> Result<IsolationLevel> {
+        if self.take_word("read") {
+            if self.take_word("uncommitted") {
+                return Ok(IsolationLevel::ReadCommitted);
+            }
+            self.expect_word("committed")?;
+            return Ok(IsolationLevel::ReadCommitted);
+        }
+        if self.take_word("repeatable") {
+            self.expect_word("read")?;
+            return Ok(IsolationLevel::RepeatableRead);
+        }
+        self.expect_word("serializable")?;
+        Err(SqlError::unsupported("isolation level SERIALIZABLE"))
+    }
+
+    fn set(&mut self) -> Result<Statement> {
+        self.inner.next_token();
+        let mut local = false;
+        if self.word_at(0) == "session" {
+            match self.word_at(1).as_str() {
+                "characteristics" => {
+                    for word in ["session", "characteristics", "as", "transaction"] {
+                        self.expect_word(word)?;
+                    }
+                    let modes = self.transaction_modes()?;
+                    return Ok(Statement::SetTransaction { modes, session: true });
+                }
+                "authorization" => {
+                    self.inner.next_token();
+                    self.inner.next_token();
+                    return self.set_identity("SET SESSION AUTHORIZATION");
+                }
+                _ => {
+                    self.inner.next_token();
+                }
+            }
+        } else {
+            local = self.take_word("local");
+        }
+        match self.word_at(0).as_str() {
+            "transaction" => {
+                self.inner.next_token();
+                if self.word_at(0) == "snapshot" {
+                    return Err(SqlError::unsupported("SET TRANSACTION SNAPSHOT"));
+                }
+                let modes = self.transaction_modes()?;
+                return Ok(Statement::SetTransaction { modes, session: false });
+            }
+            "role" => {
+                self.inner.next_token();
+                return self.set_identity("SET ROLE");
+            }
+            "constraints" => return Err(SqlError::unsupported("SET CONSTRAINTS")),
+            "time" if self.word_at(1) == "zone" => {
+                self.inner.next_token();
+                self.inner.next_token();
+                let value = match self.word_at(0).as_str() {
+                    "default" | "local" => {
+                        self.inner.next_token();
+                        None
+                    }
+                    _ => Some(self.set_value()?),
+                };
+                return Ok(Statement::Set { name: "timezone".to_owned(), value, local });
+            }
+            "names" => {
+                self.inner.next_token();
+                let value = if self.take_word("default") { None } else { Some(self.set_value()?) };
+                return Ok(Statement::Set { name: "client_encoding".to_owned(), value, local });
+            }
+            _ => {}
+        }
+        let name = self.setting_name()?;
+        if !self.take_word("to") && !self.inner.consume_token(&Token::Eq) {
+            return Err(self.unexpected());
+        }
+        if self.take_word("default") {
+            return Ok(Statement::Set { name, value: None, local });
+        }
+        let mut values = vec![self.set_value()?];
+        while self.inner.consume_token(&Token::Comma) {
+            values.push(self.set_value()?);
+        }
+        Ok(Statement::Set { name, value: Some(values.join(", ")), local })
+    }
+
+    /// SET ROLE and SET SESSION AUTHORIZATION back to what they are.
+    fn set_identity(&mut self, what: &str) -> Result<Statement> {
+        if self.take_word("default") || self.take_word("none") {
+            return Ok(Statement::Accepted { tag: "SET" });
+        }
+        Err(SqlError::unsupported(what))
+    }
+
+    fn setting_name(&mut self) -> Result<String> {
+        let mut name = self.name()?;
+        while self.inner.consume_token(&Token::Period) {
+            name.push('.');
+            name.push_str(&self.name()?);
+        }
+        Ok(name)
+    }
+
+    fn set_value(&mut self) -> Result<String> {
+        let token = self.inner.next_token();
+        Ok(match token.token {
+            Token::SingleQuotedString(s) | Token::EscapedStringLiteral(s) => s,
+            Token::DollarQuotedString(s) => s.value,
+            Token::Number(n, _) => n,
+            Token::Minus => format!("-{}", self.set_value()?),
+            Token::Plus => self.set_value()?,
+            Token::Word(word) if word.quote_style.is_some() => kalamdb_catalog::name::quote_ident(&word.value).into_owned(),
+            Token::Word(word) => word.value.to_lowercase(),
+            other => return Err(syntax_error(self.source, &other, position(self.source, token.span))),
+        })
+    }
+
+    fn reset(&mut self) -> Result<Statement> {
+        self.inner.next_token();
+        if self.take_word("all") {
+            return Ok(Statement::Reset { name: None });
+        }
+        if self.word_at(0) == "session" && self.word_at(1) == "authorization" {
+            self.inner.next_token();
+            self.inner.next_token();
+            return Ok(Statement::Accepted { tag: "RESET" });
+        }
+        if self.take_word("role") {
+            return Ok(Statement::Accepted { tag: "RESET" });
+        }
+        if self.word_at(0) == "time" && self.word_at(1) == "zone" {
+            self.inner.next_token();
+            self.inner.next_token();
+            return Ok(Statement::Reset { name: Some("timezone".to_owned()) });
+        }
+        let name = self.setting_name()?;
+        Ok(Statement::Reset { name: Some(name) })
+    }
+
+    fn show(&mut self) -> Result<Statement> {
+        self.inner.next_token();
+        if self.take_word("all") {
+            return Ok(Statement::ShowAll);
+        }
+        if self.take_word("namespaces") {
+            let text = "SELECT nspname AS namespace FROM pg_catalog.pg_namespace ORDER BY 1";
+            return Ok(Statement::Query(query(text)?));
+        }
+        let two = (self.word_at(0), self.word_at(1));
+        let name = match (two.0.as_str(), two.1.as_str()) {
+            ("time", "zone") => {
+                self.inner.next_token();
+                self.inner.next_token();
+                "TimeZone".to_owned()
+            }
+            ("transaction", "isolation") => {
+                for word in ["transaction", "isolation", "level"] {
+                    self.expect_word(word)?;
+                }
+                "transaction_isolation".to_owned()
+            }
+            ("session", "authorization") => {
+                self.inner.next_token();
+                self.inner.next_token();
+                "session_authorization".to_owned()
+            }
+            _ => self.setting_name()?,
+        };
+        Ok(Statement::Show { name })
+    }
+
+    fn discard(&mut self) -> Result<Statement> {
+        self.inner.next_token();
+        let what = self.word_at(0);
+        match what.as_str() {
+            "all" | "plans" | "sequences" | "temp" | "temporary" => {
+                self.inner.next_token();
+                Ok(Statement::Discard { what: if what == "temporary" { "temp".to_owned() } else { what } })
+            }
+            _ => Err(self.unexpected()),
+        }
+    }
+
+    /// VACUUM, ANALYZE, CHECKPOINT as tools send them: options, then tables that must exist.
+    fn maintenance(&mut self, word: &str) -> Result<Statement> {
+        self.inner.next_token();
+        let tag = match word {
+            "vacuum" => "VACUUM",
+            "analyze" => "ANALYZE",
+            "checkpoint" => return Ok(Statement::Maintenance { tag: "CHECKPOINT", tables: Vec::new() }),
+            _ => return Err(SqlError::unsupported("CLUSTER")),
+        };
+        if self.inner.consume_token(&Token::LParen) {
+            let mut depth = 1;
+            while depth > 0 {
+                match self.inner.next_token().token {
+                    Token::LParen => depth += 1,
+                    Token::RParen => depth -= 1,
+                    Token::EOF => return Err(self.unexpected()),
+                    _ => {}
+                }
+            }
+        }
+        while ["full", "freeze", "verbose", "analyze"].iter().any(|w| self.take_word(w)) {}
+        let mut tables = Vec::new();
+        while !self.at_end() && self.peek() != Token::SemiColon {
+            tables.push(self.parsed(|p| p.parse_object_name(false))?);
+            if self.inner.consume_token(&Token::LParen) {
+                while self.inner.next_token().token != Token::RParen {
+                    if self.at_end() {
+                        return Err(self.unexpected());
+                    }
+                }
+            }
+            if !self.inner.consume_token(&Token::Comma) {
+                break;
+            }
+        }
+        Ok(Statement::Maintenance { tag, tables })
+    }
+
+    fn copy(&mut self) -> Result<Statement> {
+        self.inner.next_token();
+        let legacy_binary = self.take_word("binary");
+        let (target, columns) = if self.inner.consume_token(&Token::LParen) {
+            let query = self.parsed(|p| p.parse_query())?;
+            if !self.inner.consume_token(&Token::RParen) {
+                return Err(self.unexpected());
+            }
+            (CopyTarget::Query(query), Vec::new())
+        } else {
+            let name: ObjectName = self.parsed(|p| p.parse_object_name(false))?;
+            (CopyTarget::Table(name), self.column_list()?)
+        };
+        let from = match self.word_at(0).as_str() {
+            "from" => true,
+            "to" => false,
+            _ => return Err(self.unexpected()),
+        };
+        self.inner.next_token();
+        let place = self.word_at(0);
+        if !matches!(place.as_str(), "stdin" | "stdout") {
+            return Err(SqlError::unsupported("COPY with a file or program").hint("Use STDIN or STDOUT; psql's \\copy reads and writes files of the client."));
+        }
+        self.inner.next_token();
+        let mut options = Vec::new();
+        if legacy_binary {
+            options.push(("format".to_owned(), Some("binary".to_owned())));
+        }
+        self.take_word("with");
+        if self.inner.consume_token(&Token::LParen) {
+            self.copy_options(&mut options)?;
+        } else {
+            self.legacy_copy_options(&mut options)?;
+        }
+        let filter = if self.take_word("where") { Some(self.parsed(|p| p.parse_expr())?) } else { None };
+        Ok(Statement::Copy(Box::new(CopyStatement { target, columns, from, options, filter })))
+    }
+
+    fn column_list(&mut self) -> Result<Vec<Ident>> {
+        let mut columns = Vec::new();
+        if self.inner.consume_token(&Token::LParen) {
+            loop {
+                columns.push(self.parsed(|p| p.parse_identifier())?);
+                if self.inner.consume_token(&Token::RParen) {
+                    break;
+                }
+                if !self.inner.consume_token(&Token::Comma) {
+                    return Err(self.unexpected());
+                }
+            }
+        }
+        Ok(columns)
+    }
+
+    /// `(FORMAT csv, HEADER, FORCE_QUOTE (a, b))`
+    fn copy_options(&mut self, options: &mut Vec<(String, Option<String>)>) -> Result<()> {
+        loop {
+            let name = self.name()?;
+            let value = match self.peek() {
+                Token::Comma | Token::RParen => None,
+                Token::Mul => {
+                    self.inner.next_token();
+                    Some("*".to_owned())
+                }
+                Token::LParen => Some(self.joined_columns()?),
+                _ => Some(self.set_value()?),
+            };
+            options.push((name, value));
+            if self.inner.consume_token(&Token::RParen) {
+                return Ok(());
+            }
+            if !self.inner.consume_token(&Token::Comma) {
+                return Err(self.unexpected());
+            }
+        }
+    }
+
+    fn joined_columns(&mut self) -> Result<String> {
+        let columns = self.column_list()?;
+        let quoted: Vec<String> =
+            columns.iter().map(|c| kalamdb_catalog::name::quote_ident(&fold(c)).into_owned()).collect();
+        Ok(quoted.join(", "))
+    }
+
+    /// The syntax before PostgreSQL 9.0: `WITH CSV HEADER DELIMITER ';'`.
+    fn legacy_copy_options(&mut self, options: &mut Vec<(String, Option<String>)>) -> Result<()> {
+        loop {
+            let word = self.word_at(0);
+            let option = match word.as_str() {
+                "binary" | "csv" => ("format".to_owned(), Some(word.clone())),
+                "freeze" | "header" => (word.clone(), None),
+                "delimiter" | "null" | "quote" | "escape" | "encoding" => {
+                    self.inner.next_token();
+                    self.take_word("as");
+                    let value = self.set_value()?;
+                    options.push((word, Some(value)));
+                    continue;
+                }
+                "force" => {
+                    self.inner.next_token();
+                    let name = match self.word_at(0).as_str() {
+                        "quote" => "force_quote",
+                        "null" => "force_null",
+                        "not" => {
+                            self.inner.next_token();
+                            "force_not_null"
+                        }
+                        _ => return Err(self.unexpected()),
+                    };
+                    self.inner.next_token();
+                    let value = if self.inner.consume_token(&Token::Mul) {
+                        "*".to_owned()
+                    } else {
+                        let mut names = vec![self.name()?];
+                        while self.inner.consume_token(&Token::Comma) {
+                            names.push(self.name()?);
+                        }
+                        names.iter().map(|n| kalamdb_catalog::name::quote_ident(n)).collect::<Vec<_>>().join(", ")
+                    };
+                    options.push((name.to_owned(), Some(value)));
+                    continue;
+                }
+                _ => return Ok(()),
+            };
+            self.inner.next_token();
+            options.push(option);
+        }
+    }
+}
+
+fn wrap(statement: ast::Statement) -> Result<Statement> {
+    Ok(match statement {
+        ast::Statement::Query(query) => Statement::Query(query),
+        ast::Statement::Insert(insert) => Statement::Insert(Box::new(insert)),
+        ast::Statement::Update(update) => Statement::Update(Box::new(update)),
+        ast::Statement::Delete(delete) => Statement::Delete(Box::new(delete)),
+        ast::Statement::Execute { name: Some(name), parameters, .. } => {
+            Statement::Execute { name: super::bind::name_parts(&name)?.join("."), arguments: parameters }
+        }
+        other => Statement::Ddl(Box::new(other)),
+    })
+}
+
+/// CREATE, DROP and ALTER NAMESPACE are CREATE, DROP and ALTER SCHEMA.
+fn namespaces(mut tokens: Vec<TokenWithSpan>) -> Vec<TokenWithSpan> {
+    let word_of = |t: &TokenWithSpan| match &t.token {
+        Token::Word(w) if w.quote_style.is_none() => Some(w.value.to_uppercase()),
+        _ => None,
+    };
+    let mut last: Option<String> = None;
+    for token in &mut tokens {
+        if matches!(token.token, Token::Whitespace(_)) {
+            continue;
+        }
+        let word = word_of(token);
+        let verb = matches!(last.as_deref(), Some("CREATE" | "DROP" | "ALTER"));
+        if verb && word.as_deref() == Some("NAMESPACE") {
+            token.token = Token::make_keyword("SCHEMA");
+        }
+        last = word;
+    }
+    tokens
+}
+
+/// 42601 as PostgreSQL words it.
+fn syntax_error(source: &str, token: &Token, at: Option<u32>) -> SqlError {
+    match token {
+        Token::EOF => SqlError::new(SqlState::SYNTAX_ERROR, "syntax error at end of input")
+            .at(Some(source.trim_end().chars().count() as u32 + 1)),
+        token => {
+            SqlError::new(SqlState::SYNTAX_ERROR, format!("syntax error at or near \"{token}\"")).at(at)
+        }
+    }
+}

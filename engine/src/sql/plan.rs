@@ -1,0 +1,284 @@
+//! From a bound plan to rows: DataFusion's optimiser and executor, set up once, with the statement's session and
+//! snapshot put in for each run.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use datafusion::arrow::array::RecordBatch;
+use datafusion::common::{DFSchema, DataFusionError, Result as DfResult, ScalarValue};
+use datafusion::execution::context::{QueryPlanner, SessionState};
+use datafusion::execution::memory_pool::GreedyMemoryPool;
+use datafusion::execution::runtime_env::RuntimeEnvBuilder;
+use datafusion::execution::session_state::SessionStateBuilder;
+use datafusion::execution::context::ExecutionProps;
+use datafusion::logical_expr::{Expr, LogicalPlan, UserDefinedLogicalNode};
+use datafusion::physical_expr::{PhysicalExpr, create_physical_expr};
+use datafusion::physical_plan::ExecutionPlan;
+use datafusion::physical_planner::{DefaultPhysicalPlanner, ExtensionPlanner, PhysicalPlanner};
+use datafusion::prelude::SessionConfig;
+use futures::{Stream, StreamExt};
+use kalamdb_catalog::{Result, SqlError, SqlState};
+
+use super::apply::{ApplyExec, ApplyNode};
+use super::udf::SessionExtension;
+use crate::session::{CancelHandle, SessionContext};
+use crate::sql::RowStream;
+use crate::txn::TxnReader;
+
+/// What a statement's plan runs with: found by scans in the task's configuration.
+pub struct StatementContext {
+    pub session: Arc<SessionContext>,
+    pub reader: TxnReader,
+    pub cancel: CancelHandle,
+}
+
+/// DataFusion, set up for KalamDB.
+pub struct Engine {
+    state: SessionState,
+}
+
+impl Engine {
+    /// `memory_bytes` bounds what all running queries may hold for sorts, joins and aggregates together.
+    pub fn new(memory_bytes: usize, spill_dir: &std::path::Path) -> Result<Engine> {
+        let mut config = SessionConfig::new()
+            .with_target_partitions(std::thread::available_parallelism().map_or(1, usize::from))
+            .with_information_schema(false)
+            .with_create_default_catalog_and_schema(false);
+        config.options_mut().execution.skip_physical_aggregate_schema_check = true;
+        config.options_mut().optimizer.enable_round_robin_repartition = false;
+        let runtime = planning(
+            RuntimeEnvBuilder::new()
+                .with_memory_pool(Arc::new(GreedyMemoryPool::new(memory_bytes)))
+                .with_temp_file_path(spill_dir)
+                .build_arc(),
+        )?;
+        let state = SessionStateBuilder::new()
+            .with_config(config)
+            .with_runtime_env(runtime)
+            .with_query_planner(Arc::new(Planner))
+            .with_default_features()
+            .build();
+        Ok(Engine { state })
+    }
+
+    /// The state for one statement.
+    pub fn state(&self, statement: Option<Arc<StatementContext>>, session: &Arc<SessionContext>) -> SessionState {
+        let mut state = self.state.clone();
+        let config = state.config_mut();
+        config.options_mut().extensions.insert(SessionExtension(Arc::clone(session)));
+        if let Some(statement) = statement {
+            config.set_extension(statement);
+        }
+        state.mark_start_execution();
+        state
+    }
+
+    /// Optimises a plan, so that it can be kept; placeholders stay.
+    pub fn optimize(&self, plan: &LogicalPlan, session: &Arc<SessionContext>) -> Result<LogicalPlan> {
+        planning(self.state(None, session).optimize(plan))
+    }
+
+    /// Runs a plan. `parameters` fill `$1`, `$2` ...
+    pub async fn run(
+        &self,
+        plan: &LogicalPlan,
+        optimized: bool,
+        parameters: &[ScalarValue],
+        statement: Arc<StatementContext>,
+    ) -> Result<RowStream> {
+        let physical = self.physical(plan, optimized, parameters, &statement).await?;
+        self.stream(physical, statement)
+    }
+
+    /// The physical plan of a statement.
+    pub async fn physical(
+        &self,
+        plan: &LogicalPlan,
+        optimized: bool,
+        parameters: &[ScalarValue],
+        statement: &Arc<StatementContext>,
+    ) -> Result<(Arc<dyn ExecutionPlan>, SessionState)> {
+        let state = self.state(Some(Arc::clone(statement)), &statement.session);
+        let mut plan = plan.clone();
+        if !parameters.is_empty() {
+            let values: HashMap<String, ScalarValue> =
+                parameters.iter().enumerate().map(|(i, v)| ((i + 1).to_string(), v.clone())).collect();
+            plan = planning(super::apply::substitute(plan, &values))?;
+        }
+        if !optimized || !parameters.is_empty() {
+            plan = planning(state.optimize(&plan))?;
+        }
+        check_limits(&plan)?;
+        let physical = state.query_planner().create_physical_plan(&plan, &state).await.map_err(sql_error)?;
+        Ok((physical, state))
+    }
+
+    /// The rows of a physical plan, cancelled with the statement.
+    pub fn stream(
+        &self,
+        (physical, state): (Arc<dyn ExecutionPlan>, SessionState),
+        statement: Arc<StatementContext>,
+    ) -> Result<RowStream> {
+        let stream = datafusion::physical_plan::execute_stream(physical, state.task_ctx()).map_err(sql_error)?;
+        Ok(cancellable(stream, statement.cancel.clone()))
+    }
+}
+
+/// Ends `rows` with the token's error once it is tripped.
+fn cancellable(rows: impl Stream<Item = DfResult<RecordBatch>> + Send + 'static, cancel: CancelHandle) -> RowStream {
+    let rows = rows.map(|batch| batch.map_err(sql_error));
+    Box::pin(futures::stream::unfold((Box::pin(rows), cancel, false), |(mut rows, cancel, ended)| async move {
+        if ended {
+            return None;
+        }
+        let next = tokio::select! {
+            biased;
+            error = cancel.tripped() => Some(Err(error)),
+            next = rows.next() => next,
+        };
+        next.map(|item| {
+            let ended = item.is_err();
+            (item, (rows, cancel, ended))
+        })
+    }))
+}
+
+/// LIMIT and OFFSET that came as parameters are known only now.
+fn check_limits(plan: &LogicalPlan) -> Result<()> {
+    use datafusion::common::tree_node::{TreeNode, TreeNodeRecursion};
+    let negative = |e: &Option<Box<Expr>>| {
+        matches!(e.as_deref(), Some(Expr::Literal(ScalarValue::Int64(Some(n)), _)) if *n < 0)
+    };
+    let mut found = None;
+    let walked = plan.apply(|node| {
+        if let LogicalPlan::Limit(limit) = node {
+            if negative(&limit.fetch) {
+                found = Some(true);
+            } else if negative(&limit.skip) {
+                found = Some(false);
+            }
+        }
+        Ok(TreeNodeRecursion::Continue)
+    });
+    planning(walked)?;
+    found.map_or(Ok(()), |limit| Err(super::bind::negative_row_count(limit)))
+}
+
+/// A physical expression over `schema`, outside any plan.
+pub fn physical_expr(
+    expr: &Expr,
+    schema: &DFSchema,
+    session: &Arc<SessionContext>,
+) -> Result<Arc<dyn PhysicalExpr>> {
+    let mut options = datafusion::common::config::ConfigOptions::new();
+    options.extensions.insert(SessionExtension(Arc::clone(session)));
+    let mut props = ExecutionProps::new();
+    props.mark_start_execution(Arc::new(options));
+    planning(create_physical_expr(expr, schema, &props, &Default::default()))
+}
+
+/// The value of an expression without columns or parameters; one with parameters is left as it is.
+pub fn evaluate_constant(session: &Arc<SessionContext>, expr: Expr) -> Result<Expr> {
+    if matches!(expr, Expr::Literal(..)) || expr.exists(|e| Ok(matches!(e, Expr::Placeholder(_)))).unwrap_or(true) {
+        return Ok(expr);
+    }
+    evaluate(session, &expr).map(|value| Expr::Literal(value, None))
+}
+
+/// The value of an expression without columns or parameters.
+pub fn evaluate(session: &Arc<SessionContext>, expr: &Expr) -> Result<ScalarValue> {
+    let schema = DFSchema::empty();
+    let physical = physical_expr(expr, &schema, session)?;
+    let options = datafusion::arrow::array::RecordBatchOptions::new().with_row_count(Some(1));
+    let empty = Arc::new(datafusion::arrow::datatypes::Schema::empty());
+    let row = RecordBatch::try_new_with_options(empty, Vec::new(), &options)
+        .map_err(|e| SqlError::internal(e.to_string()))?;
+    let value = physical.evaluate(&row).map_err(sql_error)?;
+    let array = value.into_array(1).map_err(sql_error)?;
+    ScalarValue::try_from_array(&array, 0).map_err(sql_error)
+}
+
+/// A DataFusion result as ours.
+pub fn planning<T>(result: DfResult<T>) -> Result<T> {
+    result.map_err(sql_error)
+}
+
+/// Takes our error out of DataFusion's; what is left is a resource limit or a bug.
+pub fn sql_error(error: DataFusionError) -> SqlError {
+    use datafusion::arrow::error::ArrowError;
+    match error {
+        DataFusionError::External(inner) => match inner.downcast::<SqlError>() {
+            Ok(ours) => *ours,
+            Err(inner) => match inner.downcast::<DataFusionError>() {
+                Ok(nested) => sql_error(*nested),
+                Err(other) => SqlError::internal(other.to_string()),
+            },
+        },
+        DataFusionError::ArrowError(inner, _) => match *inner {
+            ArrowError::ExternalError(inner) => sql_error(DataFusionError::External(inner)),
+            ArrowError::DivideByZero => SqlError::new(SqlState::DIVISION_BY_ZERO, "division by zero"),
+            other => SqlError::internal(other.to_string()),
+        },
+        DataFusionError::Context(_, inner) | DataFusionError::Diagnostic(_, inner) => sql_error(*inner),
+        DataFusionError::Shared(inner) => sql_error_ref(&inner),
+        DataFusionError::Collection(mut errors) if !errors.is_empty() => sql_error(errors.swap_remove(0)),
+        DataFusionError::ResourcesExhausted(message) => {
+            SqlError::new(SqlState::OUT_OF_MEMORY, "out of memory for the query").detail(message)
+        }
+        DataFusionError::NotImplemented(message) => {
+            SqlError::new(SqlState::FEATURE_NOT_SUPPORTED, format!("not supported by the query engine: {message}"))
+        }
+        other => SqlError::internal(other.to_string()),
+    }
+}
+
+fn sql_error_ref(error: &DataFusionError) -> SqlError {
+    match error.find_root() {
+        DataFusionError::External(inner) => match inner.downcast_ref::<SqlError>() {
+            Some(ours) => ours.clone(),
+            None => SqlError::internal(inner.to_string()),
+        },
+        other => SqlError::internal(other.to_string()),
+    }
+}
+
+#[derive(Debug)]
+struct Planner;
+
+#[async_trait]
+impl QueryPlanner for Planner {
+    async fn create_physical_plan(
+        &self,
+        plan: &LogicalPlan,
+        state: &SessionState,
+    ) -> DfResult<Arc<dyn ExecutionPlan>> {
+        DefaultPhysicalPlanner::with_extension_planners(vec![Arc::new(ApplyPlanner)])
+            .create_physical_plan(plan, state)
+            .await
+    }
+}
+
+struct ApplyPlanner;
+
+#[async_trait]
+impl ExtensionPlanner for ApplyPlanner {
+    async fn plan_extension(
+        &self,
+        planner: &dyn PhysicalPlanner,
+        node: &dyn UserDefinedLogicalNode,
+        _logical_inputs: &[&LogicalPlan],
+        physical_inputs: &[Arc<dyn ExecutionPlan>],
+        state: &SessionState,
+    ) -> DfResult<Option<Arc<dyn ExecutionPlan>>> {
+        let Some(apply) = node.as_any().downcast_ref::<ApplyNode>() else { return Ok(None) };
+        let mut values = Vec::with_capacity(apply.values.len());
+        for value in &apply.values {
+            values.push(planner.create_physical_expr(value, apply.input.schema(), state)?);
+        }
+        let [input] = physical_inputs else {
+            return Err(DataFusionError::Internal("Apply has one input".to_owned()));
+        };
+        Ok(Some(Arc::new(ApplyExec::new(apply, Arc::clone(input), values, state.clone()))))
+    }
+}

@@ -1,0 +1,134 @@
+//! Statements as the executor tells them apart.
+
+use std::sync::Arc;
+
+use kalamdb_catalog::{Result, SqlError, SqlState};
+use sqlparser::ast;
+
+/// One statement. `sql::execute` matches it exhaustively.
+#[derive(Clone, Debug)]
+pub enum Statement {
+    Query(Box<ast::Query>),
+    Insert(Box<ast::Insert>),
+    Update(Box<ast::Update>),
+    Delete(Box<ast::Delete>),
+    Copy(Box<CopyStatement>),
+    /// CREATE, ALTER, DROP, TRUNCATE; `handlers::ddl` names what it refuses.
+    Ddl(Box<ast::Statement>),
+    Explain(Box<Explain>),
+    Transaction(TransactionCommand),
+    SetTransaction { modes: TransactionModes, session: bool },
+    Set { name: String, value: Option<String>, local: bool },
+    Reset { name: Option<String> },
+    Show { name: String },
+    ShowAll,
+    Discard { what: String },
+    Prepare { name: String, types: Vec<ast::DataType>, statement: Arc<Statement> },
+    Execute { name: String, arguments: Vec<ast::Expr> },
+    Deallocate { name: Option<String> },
+    Close { name: Option<String> },
+    Unlisten,
+    /// VACUUM, ANALYZE, CHECKPOINT
+    Maintenance { tag: &'static str, tables: Vec<ast::ObjectName> },
+    /// A statement whose whole effect is already so (SET ROLE NONE).
+    Accepted { tag: &'static str },
+}
+
+#[derive(Clone, Debug)]
+pub enum TransactionCommand {
+    /// `start`: written as START TRANSACTION, which is its tag.
+    Begin { modes: TransactionModes, start: bool },
+    Commit,
+    Rollback,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum IsolationLevel {
+    ReadCommitted,
+    RepeatableRead,
+}
+
+#[derive(Clone, Copy, Default, Debug)]
+pub struct TransactionModes {
+    pub isolation: Option<IsolationLevel>,
+    pub read_only: Option<bool>,
+}
+
+#[derive(Clone, Debug)]
+pub struct CopyStatement {
+    pub target: CopyTarget,
+    pub columns: Vec<ast::Ident>,
+    pub from: bool,
+    pub options: Vec<(String, Option<String>)>,
+    pub filter: Option<ast::Expr>,
+}
+
+#[derive(Clone, Debug)]
+pub enum CopyTarget {
+    Table(ast::ObjectName),
+    Query(Box<ast::Query>),
+}
+
+#[derive(Clone, Debug)]
+pub struct Explain {
+    pub statement: Statement,
+    pub analyze: bool,
+    pub verbose: bool,
+    pub json: bool,
+}
+
+impl Statement {
+    /// True for what a failed transaction block still takes.
+    pub fn ends_transaction(&self) -> bool {
+        matches!(
+            self,
+            Statement::Transaction(TransactionCommand::Commit | TransactionCommand::Rollback)
+        )
+    }
+}
+
+/// EXPLAIN with its options; 0A000 for those without effect here.
+pub fn explain(
+    mut analyze: bool,
+    mut verbose: bool,
+    statement: Statement,
+    format: Option<ast::AnalyzeFormatKind>,
+    options: Option<Vec<ast::UtilityOption>>,
+) -> Result<Statement> {
+    let mut json = false;
+    if format.is_some() {
+        return Err(SqlError::new(SqlState::SYNTAX_ERROR, "syntax error at or near \"FORMAT\""));
+    }
+    for option in options.unwrap_or_default() {
+        let name = option.name.value.to_lowercase();
+        let value = option.arg.as_ref().map(|a| a.to_string().trim_matches('\'').to_lowercase());
+        let on = !matches!(value.as_deref(), Some("false" | "off" | "0"));
+        match name.as_str() {
+            "analyze" => analyze = on,
+            "verbose" => verbose = on,
+            // What they would add is not in our plans; their absence changes no result.
+            "costs" | "timing" | "summary" | "settings" | "buffers" | "wal" => {}
+            "format" => match value.as_deref() {
+                Some("text") => json = false,
+                Some("json") => json = true,
+                other => {
+                    let shown = other.unwrap_or_default();
+                    return Err(match shown {
+                        "xml" | "yaml" => SqlError::unsupported(format!("EXPLAIN format {shown}")),
+                        _ => SqlError::new(
+                            SqlState::INVALID_PARAMETER_VALUE,
+                            format!("unrecognized value for EXPLAIN option \"format\": \"{shown}\""),
+                        ),
+                    });
+                }
+            },
+            other => {
+                return Err(SqlError::new(
+                    SqlState::SYNTAX_ERROR,
+                    format!("unrecognized EXPLAIN option \"{other}\""),
+                ));
+            }
+        }
+    }
+    Ok(Statement::Explain(Box::new(Explain { statement, analyze, verbose, json })))
+}
