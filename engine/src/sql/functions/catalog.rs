@@ -13,7 +13,7 @@ use std::sync::Arc;
 use datafusion::arrow::array::{Array, ArrayRef, AsArray, StringBuilder, new_null_array};
 use datafusion::arrow::datatypes::{DataType, Int32Type, UInt32Type};
 use kalamdb_catalog::name::{is_visible, qualified, quote_ident};
-use kalamdb_catalog::{Oid, PgType, Result, SqlError, SqlState};
+use kalamdb_catalog::{Oid, PgType, Result, SqlError, SqlState, TableDefinition};
 
 use super::adapt::{map1, opt1, opt2};
 use super::{Call, CastContext, CastDef, FnDef, ScalarImpl};
@@ -48,8 +48,7 @@ pub(super) fn relation_name(oid: Oid, session: &SessionContext) -> Option<String
             qualified(&schema_name(t.schema, session), &t.name)
         });
     }
-    let is = |k: &&kalamdb_catalog::PrimaryKey| k.index_oid == oid;
-    let owner = catalog.tables().find(|t| t.definition.primary_key.as_ref().filter(is).is_some())?;
+    let owner = catalog.table_of_index(oid)?;
     let name = &owner.definition.primary_key.as_ref()?.name;
     Some(if reg::schema_is_searched(owner.definition.schema, session) {
         quote_ident(name).into_owned()
@@ -171,7 +170,7 @@ fn table_is_visible(call: &Call<'_>, args: &[ArrayRef]) -> Result<ArrayRef> {
         if catalog.table(oid).is_some() {
             return Ok(Some(is_visible(&catalog, session.database, &path, oid)));
         }
-        let owner = catalog.tables().find(|t| t.definition.primary_key.as_ref().is_some_and(|k| k.index_oid == oid));
+        let owner = catalog.table_of_index(oid);
         Ok(owner.map(|t| reg::schema_is_searched(t.definition.schema, session)))
     })
 }
@@ -183,10 +182,14 @@ fn type_is_visible(call: &Call<'_>, args: &[ArrayRef]) -> Result<ArrayRef> {
         if PgType::from_oid(oid).is_some() {
             return Ok(Some(true));
         }
-        let of = |row_type: u32| row_type == oid || row_type + 1 == oid;
-        let owner = catalog.tables().find(|t| of(t.definition.row_type_oid));
+        let owner = catalog.owner_of(oid).filter(|t| is_row_type(&t.definition, oid));
         Ok(owner.map(|t| is_visible(&catalog, session.database, &path, t.definition.oid)))
     })
+}
+
+/// Whether `oid` is the table's row type or the array over it.
+pub(super) fn is_row_type(t: &TableDefinition, oid: Oid) -> bool {
+    oid == t.row_type_oid || oid == t.row_type_oid + 1
 }
 
 fn function_is_visible(_: &Call<'_>, args: &[ArrayRef]) -> Result<ArrayRef> {

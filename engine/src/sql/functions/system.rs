@@ -245,9 +245,9 @@ fn relation_is_updatable(call: &Call<'_>, args: &[ArrayRef]) -> Result<ArrayRef>
 
 fn relation_size(call: &Call<'_>, args: &[ArrayRef]) -> Result<ArrayRef> {
     let catalog = call.session.catalog();
-    let is_index =
-        |oid: u32| catalog.tables().any(|t| t.definition.primary_key.as_ref().is_some_and(|k| k.index_oid == oid));
-    opt1::<u32, i64>(args, |oid| Ok((catalog.table(oid).is_some() || is_index(oid)).then_some(0)))
+    opt1::<u32, i64>(args, |oid| {
+        Ok((catalog.table(oid).is_some() || catalog.table_of_index(oid).is_some()).then_some(0))
+    })
 }
 
 fn database_size_by_name(call: &Call<'_>, args: &[ArrayRef]) -> Result<ArrayRef> {

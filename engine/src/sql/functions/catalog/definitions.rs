@@ -1,20 +1,12 @@
 //! The `pg_get_*def` family: definitions turned back into SQL.
 
-use std::sync::Arc;
-
 use kalamdb_catalog::name::{qualified, quote_ident};
-use kalamdb_catalog::{CachedTableData, Oid, PrimaryKey, TableDefinition, TableKind};
+use kalamdb_catalog::{Oid, PrimaryKey, TableDefinition, TableKind};
 
 use super::procedures;
 use super::reg::argument_type;
 use super::{relation_name, schema_name};
 use crate::session::SessionContext;
-
-/// The table whose primary key satisfies `is`, with that key.
-fn key_owner(session: &SessionContext, is: impl Fn(&PrimaryKey) -> bool) -> Option<Arc<CachedTableData>> {
-    let catalog = session.catalog();
-    catalog.tables().find(|t| t.definition.primary_key.as_ref().is_some_and(&is)).cloned()
-}
 
 fn key_columns(t: &TableDefinition, key: &PrimaryKey) -> String {
     let names: Vec<_> = key.columns.iter().map(|c| quote_ident(&t.columns[*c].name)).collect();
@@ -23,7 +15,8 @@ fn key_columns(t: &TableDefinition, key: &PrimaryKey) -> String {
 
 /// `PRIMARY KEY (a, b)`
 pub(super) fn constraint(oid: Oid, session: &SessionContext) -> Option<String> {
-    let table = key_owner(session, |k| k.constraint_oid == oid)?;
+    let catalog = session.catalog();
+    let table = catalog.table_of_constraint(oid)?;
     let key = table.definition.primary_key.as_ref()?;
     Some(format!("PRIMARY KEY ({})", key_columns(&table.definition, key)))
 }
@@ -31,7 +24,8 @@ pub(super) fn constraint(oid: Oid, session: &SessionContext) -> Option<String> {
 /// The whole CREATE INDEX for column 0, else the definition of that column; pretty leaves out a schema that the search
 /// path makes superfluous.
 pub(super) fn index(oid: Oid, column: i32, pretty: bool, session: &SessionContext) -> Option<String> {
-    let table = key_owner(session, |k| k.index_oid == oid)?;
+    let catalog = session.catalog();
+    let table = catalog.table_of_index(oid)?;
     let t = &table.definition;
     let key = t.primary_key.as_ref()?;
     if column != 0 {
@@ -107,7 +101,7 @@ pub(super) fn describe(class: Oid, oid: Oid, column: i32, session: &SessionConte
         PG_TYPE => Some(format!("type {}", super::reg::type_name(oid, session)?)),
         PG_NAMESPACE => Some(format!("schema {}", quote_ident(&catalog.schema(oid)?.name))),
         PG_CONSTRAINT => {
-            let table = key_owner(session, |k| k.constraint_oid == oid)?;
+            let table = catalog.table_of_constraint(oid)?;
             let key = table.definition.primary_key.as_ref()?;
             let on = relation_name(table.definition.oid, session)?;
             Some(format!("constraint {} on table {on}", quote_ident(&key.name)))

@@ -8,7 +8,7 @@ use kalamdb_catalog::{Catalog, Oid, PgType, Result, SqlError, SqlState};
 
 use super::procedures::{self, Procedure};
 use super::type_name::parse_type_name;
-use super::{relation_name, search_path};
+use super::{is_row_type, relation_name, search_path};
 use crate::providers::virtual_table::roles;
 use crate::session::SessionContext;
 use crate::sql::functions;
@@ -122,8 +122,8 @@ fn relation_in(catalog: &Catalog, schemas: &[Oid], name: &str) -> Option<Oid> {
     schemas.iter().find_map(|schema| {
         let table = catalog.table_by_name(*schema, name).map(|t| t.definition.oid);
         table.or_else(|| {
-            let indexes = catalog.tables().filter(|t| t.definition.schema == *schema);
-            indexes.filter_map(|t| t.definition.primary_key.as_ref()).find(|k| k.name == name).map(|k| k.index_oid)
+            let key = catalog.index_by_name(*schema, name)?.definition.primary_key.as_ref()?;
+            Some(key.index_oid)
         })
     })
 }
@@ -176,8 +176,7 @@ pub(super) fn type_name(oid: Oid, session: &SessionContext) -> Option<String> {
         return Some(ty.sql_name().to_owned());
     }
     let catalog = session.catalog();
-    let of = |row_type: Oid| row_type == oid || row_type + 1 == oid;
-    let found = catalog.tables().find(|t| of(t.definition.row_type_oid))?;
+    let found = catalog.owner_of(oid).filter(|t| is_row_type(&t.definition, oid))?;
     let name = relation_name(found.definition.oid, session)?;
     Some(if oid == found.definition.row_type_oid { name } else { format!("{name}[]") })
 }
