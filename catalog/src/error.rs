@@ -92,6 +92,13 @@ impl SqlError {
         self
     }
 
+    /// The error without its position, where the position is in another text than the client's.
+    #[must_use]
+    pub fn without_position(mut self) -> Self {
+        self.0.position = None;
+        self
+    }
+
     #[must_use]
     pub fn context(mut self, context: impl Into<String>) -> Self {
         self.0.context = Some(context.into());

@@ -1,0 +1,634 @@
+//! INSERT, UPDATE and DELETE: each becomes a query whose rows the handler applies by key.
+//!
+//! The plan's columns, in order: for UPDATE and DELETE the row's key and its stored bytes; for INSERT and UPDATE the new
+//! value of every live column; then what RETURNING shows.
+
+use std::cell::RefCell;
+use std::sync::Arc;
+
+use datafusion::common::Column as DfColumn;
+use datafusion::logical_expr::{Expr, LogicalPlan, LogicalPlanBuilder};
+use kalamdb_catalog::{CachedTableData, ColumnDefinition, PgType, Result, SqlError, SqlState};
+use sqlparser::ast;
+
+use super::scope::{Clause, Relation, Scope, ScopeColumn};
+use super::select::{BoundQuery, Env, Target};
+use super::typed::Typed;
+use super::{Binder, fold, name_parts, name_span};
+use crate::providers;
+use crate::sql::functions::CastContext;
+use crate::sql::plan::planning;
+use crate::sql::{Column, parse};
+use crate::types::Value;
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum DmlKind {
+    Insert,
+    Update,
+    Delete,
+}
+
+/// A bound INSERT, UPDATE or DELETE.
+#[derive(Clone, Debug)]
+pub struct BoundDml {
+    pub kind: DmlKind,
+    pub table: Arc<CachedTableData>,
+    pub plan: LogicalPlan,
+    pub returning: Option<Vec<Column>>,
+    /// For statements that `fast` may serve: no subquery, no FROM.
+    pub simple: Option<Box<SimpleDml>>,
+}
+
+/// The expressions of a single-table statement. `returning` is over the new values `new#i` (INSERT, UPDATE) or the table's
+/// columns (DELETE).
+#[derive(Clone, Debug)]
+pub struct SimpleDml {
+    pub filter: Option<Expr>,
+    /// Rows of new values; UPDATE has one.
+    pub rows: Vec<Vec<Expr>>,
+    pub returning: Vec<Expr>,
+}
+
+impl Binder<'_> {
+    pub fn insert(&mut self, insert: &ast::Insert) -> Result<BoundDml> {
+        refuse_insert_clauses(insert)?;
+        let ast::TableObject::TableName(name) = &insert.table else {
+            return Err(SqlError::unsupported("INSERT INTO a table function"));
+        };
+        let table = self.target_table(name, "insert into")?;
+        let alias = insert.table_alias.as_ref().map(|a| fold(&a.alias));
+        let wanted = self.insert_columns(&table, &insert.columns)?;
+        let depth = self.ctes.len();
+        let source = self.insert_source(insert, &table, &wanted);
+        self.ctes.truncate(depth);
+        let (plan, rows) = source?;
+        let (plan, returning, exprs) =
+            self.returning(plan, &table, alias, insert.returning.as_deref(), 0, &Scope::default())?;
+        let simple = rows.map(|rows| Box::new(SimpleDml { filter: None, rows, returning: exprs }));
+        Ok(BoundDml { kind: DmlKind::Insert, table, plan, returning, simple })
+    }
+
+    /// The table a statement writes: never a view or a system table.
+    pub fn target_table(&mut self, name: &ast::ObjectName, verb: &str) -> Result<Arc<CachedTableData>> {
+        let parts = name_parts(name)?;
+        let position = self.position(name_span(name));
+        if let [single] = parts.as_slice() {
+            if self.ctes.iter().any(|c| c.name == *single) {
+                return Err(SqlError::new(
+                    SqlState::SYNTAX_ERROR,
+                    format!("relation \"{single}\" cannot be the target of a modifying statement"),
+                )
+                .at(position));
+            }
+        }
+        let table = self.relation(&parts).map_err(|e| e.at(position))?;
+        let name = &table.definition.name;
+        if table.definition.is_view() && !providers::is_builtin(&table) {
+            return Err(SqlError::unsupported(format!("{verb} view \"{name}\"")));
+        }
+        if table.definition.is_system() || providers::is_builtin(&table) {
+            return Err(SqlError::new(
+                SqlState::INSUFFICIENT_PRIVILEGE,
+                format!("permission denied: \"{name}\" is a system catalog"),
+            ));
+        }
+        Ok(table)
+    }
+
+    /// Positions (in live order) of the columns an INSERT names, or all.
+    fn insert_columns(&mut self, table: &CachedTableData, names: &[ast::ObjectName]) -> Result<Option<Vec<usize>>> {
+        if names.is_empty() {
+            return Ok(None);
+        }
+        let mut wanted = Vec::with_capacity(names.len());
+        for name in names {
+            let position = self.position(name_span(name));
+            let column = name_parts(name)?.pop().unwrap_or_default();
+            let index = live_position(table, &column).ok_or_else(|| no_column(table, &column).at(position))?;
+            if wanted.contains(&index) {
+                return Err(SqlError::new(
+                    SqlState::DUPLICATE_COLUMN,
+                    format!("column \"{column}\" specified more than once"),
+                )
+                .at(position));
+            }
+            wanted.push(index);
+        }
+        Ok(Some(wanted))
+    }
+
+    /// The plan of all live columns; for VALUES also the rows of expressions.
+    #[allow(clippy::type_complexity)]
+    fn insert_source(
+        &mut self,
+        insert: &ast::Insert,
+        table: &CachedTableData,
+        wanted: &Option<Vec<usize>>,
+    ) -> Result<(LogicalPlan, Option<Vec<Vec<Expr>>>)> {
+        let columns: Vec<ColumnDefinition> = table.definition.live_columns().map(|(_, c)| c.clone()).collect();
+        let targets: Vec<usize> = wanted.clone().unwrap_or_else(|| (0..columns.len()).collect());
+        let Some(query) = &insert.source else {
+            let row = self.complete_row(&columns, Vec::new())?;
+            return self.rows_plan(vec![row], &columns);
+        };
+        if let (ast::SetExpr::Values(values), None, None, None, None) =
+            (query.body.as_ref(), &query.with, &query.order_by, &query.limit_clause, &query.fetch)
+        {
+            if !values.rows.iter().any(|r| r.content.iter().any(contains_subquery)) {
+                let mut rows = Vec::with_capacity(values.rows.len());
+                for row in &values.rows {
+                    check_width(row.content.len(), targets.len(), wanted.is_some()).map_err(|e| {
+                        let at = row.content.get(targets.len().min(row.content.len().saturating_sub(1)));
+                        e.at(at.and_then(|x| self.position(ast::Spanned::span(x))))
+                    })?;
+                    let mut given = Vec::with_capacity(row.content.len());
+                    for (e, target) in row.content.iter().zip(&targets) {
+                        if !is_default(e) {
+                            given.push((*target, self.value_for(e, &columns[*target])?));
+                        }
+                    }
+                    rows.push(self.complete_row(&columns, given)?);
+                }
+                return self.rows_plan(rows, &columns);
+            }
+        }
+        let mut bound = self.bind_query(query, None)?;
+        check_width(bound.columns.len(), targets.len(), wanted.is_some())?;
+        self.assign_columns(&mut bound, &columns, &targets)?;
+        let mut exprs = Vec::with_capacity(columns.len());
+        for (i, column) in columns.iter().enumerate() {
+            let from = targets.iter().position(|t| *t == i).filter(|p| *p < bound.columns.len());
+            let expr = match from {
+                Some(p) => {
+                    let (q, f) = bound.plan.schema().qualified_field(p);
+                    Expr::Column(DfColumn::from((q, f)))
+                }
+                None => self.default_of(column)?.expr,
+            };
+            exprs.push(expr.alias(format!("new#{i}")));
+        }
+        let plan = planning(LogicalPlanBuilder::from(bound.plan).project(exprs).and_then(|b| b.build()))?;
+        Ok((plan, None))
+    }
+
+    fn assign_columns(&mut self, bound: &mut BoundQuery, columns: &[ColumnDefinition], targets: &[usize]) -> Result<()> {
+        let wanted: Vec<(PgType, i32)> = targets
+            .iter()
+            .take(bound.columns.len())
+            .map(|t| (columns[*t].ty, columns[*t].typmod))
+            .collect();
+        for (have, target) in bound.columns.iter().zip(targets) {
+            let column = &columns[*target];
+            let possible = have.ty == PgType::UNKNOWN
+                || crate::sql::coerce::cast_path(have.ty, column.ty, CastContext::Assignment).is_some();
+            if !possible {
+                return Err(wrong_type(column, have.ty));
+            }
+        }
+        self.coerce_columns(bound, &wanted, CastContext::Assignment)
+    }
+
+    fn rows_plan(
+        &mut self,
+        rows: Vec<Vec<Typed>>,
+        columns: &[ColumnDefinition],
+    ) -> Result<(LogicalPlan, Option<Vec<Vec<Expr>>>)> {
+        let exprs: Vec<Vec<Expr>> = rows.iter().map(|r| r.iter().map(|t| t.expr.clone()).collect()).collect();
+        if columns.is_empty() {
+            let plan = planning(LogicalPlanBuilder::empty(true).build())?;
+            return Ok((plan, None));
+        }
+        let bound = self.query_of_rows(rows)?;
+        let named: Vec<Expr> = (0..columns.len())
+            .map(|i| {
+                let (q, f) = bound.plan.schema().qualified_field(i);
+                Expr::Column(DfColumn::from((q, f))).alias(format!("new#{i}"))
+            })
+            .collect();
+        let plan = planning(LogicalPlanBuilder::from(bound.plan).project(named).and_then(|b| b.build()))?;
+        Ok((plan, Some(exprs)))
+    }
+
+    /// A value for a column, in INSERT ... VALUES.
+    fn value_for(&mut self, e: &ast::Expr, column: &ColumnDefinition) -> Result<Typed> {
+        let scope = Scope::default();
+        let applies = RefCell::new(Vec::new());
+        let outer = RefCell::new(Vec::new());
+        let ctx = Env { parent: None, outer: &outer }.ctx(&scope, Clause::Values, &applies);
+        let typed = self.expr(e, &ctx)?;
+        self.assign_to(typed, column)
+    }
+
+    /// Converts for a column: 42804 if there is no assignment cast.
+    pub(crate) fn assign_to(&mut self, typed: Typed, column: &ColumnDefinition) -> Result<Typed> {
+        let (ty, position) = (typed.ty, typed.position);
+        if typed.kind == super::Kind::Set {
+            return Err(super::typed::set_not_allowed("VALUES").at(position));
+        }
+        self.assign(typed, column.ty, column.typmod).map_err(|e| match e.code() {
+            SqlState::CANNOT_COERCE => wrong_type(column, ty).at(position),
+            _ => e,
+        })
+    }
+
+    /// All live columns: the values given, defaults for the rest.
+    fn complete_row(&mut self, columns: &[ColumnDefinition], given: Vec<(usize, Typed)>) -> Result<Vec<Typed>> {
+        let mut row: Vec<Option<Typed>> = vec![None; columns.len()];
+        for (i, typed) in given {
+            row[i] = Some(typed);
+        }
+        row.into_iter()
+            .zip(columns)
+            .map(|(typed, column)| typed.map_or_else(|| self.default_of(column), Ok))
+            .collect()
+    }
+
+    /// DEFAULT of a column, or NULL.
+    pub fn default_of(&mut self, column: &ColumnDefinition) -> Result<Typed> {
+        let Some(text) = &column.default else {
+            let mut null = Typed::literal(&Value::Null, column.ty);
+            null.typmod = column.typmod;
+            return Ok(null);
+        };
+        let e = parse::expression(text)?;
+        self.default_expr(&e, column).map_err(SqlError::without_position)
+    }
+
+    /// Binds a DEFAULT expression: no columns, no subqueries, no aggregates.
+    pub fn default_expr(&mut self, e: &ast::Expr, column: &ColumnDefinition) -> Result<Typed> {
+        let scope = Scope::default();
+        let applies = RefCell::new(Vec::new());
+        let outer = RefCell::new(Vec::new());
+        let ctx = Env { parent: None, outer: &outer }.ctx(&scope, Clause::Default, &applies);
+        let typed = self.expr(e, &ctx).map_err(|error| match error.code() {
+            SqlState::UNDEFINED_COLUMN | SqlState::UNDEFINED_TABLE => SqlError::new(
+                SqlState::FEATURE_NOT_SUPPORTED,
+                "cannot use column reference in DEFAULT expression",
+            )
+            .at(error.fields().position),
+            _ => error,
+        })?;
+        if !applies.borrow().is_empty() {
+            return Err(SqlError::new(SqlState::FEATURE_NOT_SUPPORTED, "cannot use subquery in DEFAULT expression"));
+        }
+        if typed.kind == super::Kind::Set {
+            return Err(super::typed::set_not_allowed("DEFAULT expressions"));
+        }
+        let (ty, position) = (typed.ty, typed.position);
+        self.assign(typed, column.ty, column.typmod).map_err(|error| match error.code() {
+            SqlState::CANNOT_COERCE => SqlError::new(
+                SqlState::DATATYPE_MISMATCH,
+                format!(
+                    "column \"{}\" is of type {} but default expression is of type {}",
+                    column.name,
+                    column.ty.display(column.typmod),
+                    ty.sql_name()
+                ),
+            )
+            .hint("You will need to rewrite or cast the expression.")
+            .at(position),
+            _ => error,
+        })
+    }
+
+    pub fn update(&mut self, update: &ast::Update) -> Result<BoundDml> {
+        if update.or.is_some() || !update.order_by.is_empty() || update.limit.is_some() || update.output.is_some() {
+            return Err(SqlError::unsupported("UPDATE with ORDER BY, LIMIT, OR or OUTPUT"));
+        }
+        let ast::TableFactor::Table { name, alias, .. } = &update.table.relation else {
+            return Err(SqlError::unsupported("UPDATE of something other than a table"));
+        };
+        if !update.table.joins.is_empty() {
+            return Err(SqlError::unsupported("UPDATE of a join"));
+        }
+        let table = self.target_table(name, "update")?;
+        let none = RefCell::new(Vec::new());
+        let env = Env { parent: None, outer: &none };
+        let from = match &update.from {
+            None => &[][..],
+            Some(ast::UpdateTableFromKind::AfterSet(from) | ast::UpdateTableFromKind::BeforeSet(from)) => from,
+        };
+        let (target, plan, scope) = self.modified(&table, alias.as_ref(), from, env)?;
+        let applies = RefCell::new(Vec::new());
+        let ctx = env.ctx(&scope, Clause::UpdateSet, &applies);
+        let columns: Vec<ColumnDefinition> = table.definition.live_columns().map(|(_, c)| c.clone()).collect();
+        let values = self.assignments(&update.assignments, &table, &columns, &target, &ctx)?;
+        let set_applies = applies.into_inner();
+        let simple_set = set_applies.is_empty();
+        let (plan, filter, plain) = self.matched(plan, update.selection.as_ref(), &scope, env)?;
+        let plan = self.attach(plan, set_applies)?;
+
+        let mut exprs = row_identity(&target);
+        exprs.extend(values.iter().enumerate().map(|(i, v)| v.clone().alias(format!("new#{i}"))));
+        let others: Vec<&Relation> = scope.relations.iter().skip(1).collect();
+        let rest = Scope {
+            relations: others.iter().map(|r| (*r).clone()).collect(),
+            columns: scope.columns.iter().skip(target.columns.len()).cloned().collect(),
+        };
+        exprs.extend(rest.columns.iter().map(|c| c.typed.expr.clone()).filter(|e| matches!(e, Expr::Column(_))));
+        let plan = planning(LogicalPlanBuilder::from(plan).project(exprs).and_then(|b| b.build()))?;
+        let (plan, returning, shown) =
+            self.returning(plan, &table, alias.as_ref().map(|a| fold(&a.name)), update.returning.as_deref(), 2, &rest)?;
+        let simple = (from.is_empty() && plain && simple_set)
+            .then(|| Box::new(SimpleDml { filter, rows: vec![values], returning: shown }));
+        Ok(BoundDml { kind: DmlKind::Update, table, plan, returning, simple })
+    }
+
+    pub fn delete(&mut self, delete: &ast::Delete) -> Result<BoundDml> {
+        if !delete.order_by.is_empty() || delete.limit.is_some() || !delete.tables.is_empty() || delete.output.is_some()
+        {
+            return Err(SqlError::unsupported("DELETE with ORDER BY, LIMIT, several tables or OUTPUT"));
+        }
+        let tables = match &delete.from {
+            ast::FromTable::WithFromKeyword(t) | ast::FromTable::WithoutKeyword(t) => t,
+        };
+        let [ast::TableWithJoins { relation: ast::TableFactor::Table { name, alias, .. }, joins }] = tables.as_slice()
+        else {
+            return Err(SqlError::unsupported("DELETE from several tables"));
+        };
+        if !joins.is_empty() {
+            return Err(SqlError::unsupported("DELETE from a join"));
+        }
+        let table = self.target_table(name, "delete from")?;
+        let none = RefCell::new(Vec::new());
+        let env = Env { parent: None, outer: &none };
+        let using = delete.using.as_deref().unwrap_or_default();
+        let (target, plan, scope) = self.modified(&table, alias.as_ref(), using, env)?;
+        let (plan, filter, plain) = self.matched(plan, delete.selection.as_ref(), &scope, env)?;
+        let mut exprs = row_identity(&target);
+        let items = match delete.returning.as_deref() {
+            Some(items) => Some(self.returning_targets(items, &scope, env)?),
+            None => None,
+        };
+        let shown: Vec<Expr> = items.iter().flatten().map(|t| t.typed.expr.clone()).collect();
+        exprs.extend(shown.iter().enumerate().map(|(i, e)| e.clone().alias(format!("returning#{i}"))));
+        let plan = planning(LogicalPlanBuilder::from(plan).project(exprs).and_then(|b| b.build()))?;
+        let returning = items.map(columns_of);
+        let simple = (using.is_empty() && plain)
+            .then(|| Box::new(SimpleDml { filter, rows: Vec::new(), returning: shown }));
+        Ok(BoundDml { kind: DmlKind::Delete, table, plan, returning, simple })
+    }
+
+    /// The target joined with FROM or USING: (its relation, the plan, the scope with the target first).
+    fn modified(
+        &mut self,
+        table: &Arc<CachedTableData>,
+        alias: Option<&ast::TableAlias>,
+        from: &[ast::TableWithJoins],
+        env: Env<'_>,
+    ) -> Result<(Relation, LogicalPlan, Scope)> {
+        let target = self.target_item(table, alias)?;
+        let relation = target.scope.relations[0].clone();
+        if from.is_empty() {
+            return Ok((relation, target.plan, target.scope));
+        }
+        let other = self.from_list(from, env)?;
+        if other.scope.relations.iter().any(|r| r.named && r.name == relation.name) {
+            return Err(SqlError::new(
+                SqlState::DUPLICATE_ALIAS,
+                format!("table name \"{}\" specified more than once", relation.name),
+            ));
+        }
+        let plan =
+            planning(LogicalPlanBuilder::from(target.plan).cross_join(other.plan).and_then(|b| b.build()))?;
+        let mut scope = target.scope;
+        scope.extend(other.scope);
+        Ok((relation, plan, scope))
+    }
+
+    /// WHERE of UPDATE and DELETE: (plan, condition, whether it is free of subqueries).
+    fn matched(
+        &mut self,
+        plan: LogicalPlan,
+        selection: Option<&ast::Expr>,
+        scope: &Scope,
+        env: Env<'_>,
+    ) -> Result<(LogicalPlan, Option<Expr>, bool)> {
+        let Some(condition) = selection else { return Ok((plan, None, true)) };
+        let applies = RefCell::new(Vec::new());
+        let ctx = env.ctx(scope, Clause::Where, &applies);
+        let bound = self.expr(condition, &ctx)?;
+        let condition = self.boolean(bound, "WHERE")?;
+        let applies = applies.into_inner();
+        let plain = applies.is_empty();
+        let plan = self.attach(plan, applies)?;
+        let plan =
+            planning(LogicalPlanBuilder::from(plan).filter(condition.clone()).and_then(|b| b.build()))?;
+        Ok((plan, Some(condition), plain))
+    }
+
+    fn assignments(
+        &mut self,
+        assignments: &[ast::Assignment],
+        table: &CachedTableData,
+        columns: &[ColumnDefinition],
+        target: &Relation,
+        ctx: &super::scope::Ctx<'_>,
+    ) -> Result<Vec<Expr>> {
+        let mut values: Vec<Option<Expr>> = vec![None; columns.len()];
+        for assignment in assignments {
+            let pairs: Vec<(&ast::ObjectName, &ast::Expr)> = match &assignment.target {
+                ast::AssignmentTarget::ColumnName(name) => vec![(name, &assignment.value)],
+                ast::AssignmentTarget::Tuple(names) => {
+                    let Some(fields) = super::expr::row_values(&assignment.value) else {
+                        return Err(SqlError::unsupported("UPDATE ... SET (a, b) = (SELECT ...)"));
+                    };
+                    if fields.len() != names.len() {
+                        return Err(SqlError::new(
+                            SqlState::SYNTAX_ERROR,
+                            "number of columns does not match number of values",
+                        ));
+                    }
+                    names.iter().zip(fields).collect()
+                }
+            };
+            for (name, value) in pairs {
+                let position = self.position(name_span(name));
+                let parts = name_parts(name)?;
+                let column = parts.last().cloned().unwrap_or_default();
+                let index = live_position(table, &column).ok_or_else(|| no_column(table, &parts[0]).at(position))?;
+                if values[index].is_some() {
+                    return Err(SqlError::new(
+                        SqlState::SYNTAX_ERROR,
+                        format!("multiple assignments to same column \"{column}\""),
+                    )
+                    .at(position));
+                }
+                let typed = if is_default(value) {
+                    self.default_of(&columns[index])?
+                } else {
+                    let typed = self.expr(value, ctx)?;
+                    self.assign_to(typed, &columns[index])?
+                };
+                values[index] = Some(typed.expr);
+            }
+        }
+        Ok(values
+            .into_iter()
+            .enumerate()
+            .map(|(i, v)| v.unwrap_or_else(|| target.columns[i].typed.expr.clone()))
+            .collect())
+    }
+
+    /// Adds what RETURNING shows to a plan of `skip` identity columns, new values, and the columns of `rest`.
+    #[allow(clippy::type_complexity)]
+    fn returning(
+        &mut self,
+        plan: LogicalPlan,
+        table: &Arc<CachedTableData>,
+        alias: Option<String>,
+        items: Option<&[ast::SelectItem]>,
+        skip: usize,
+        rest: &Scope,
+    ) -> Result<(LogicalPlan, Option<Vec<Column>>, Vec<Expr>)> {
+        let definition = &table.definition;
+        let width = skip + definition.live_columns().count();
+        let base: Vec<Expr> = (0..width.min(plan.schema().fields().len()))
+            .map(|i| {
+                let (q, f) = plan.schema().qualified_field(i);
+                Expr::Column(DfColumn::from((q, f)))
+            })
+            .collect();
+        let Some(items) = items else {
+            let plan = if plan.schema().fields().len() > width {
+                planning(LogicalPlanBuilder::from(plan).project(base).and_then(|b| b.build()))?
+            } else {
+                plan
+            };
+            return Ok((plan, None, Vec::new()));
+        };
+        let columns: Vec<ScopeColumn> = definition
+            .live_columns()
+            .enumerate()
+            .map(|(live, (i, c))| ScopeColumn {
+                name: c.name.clone(),
+                typed: Typed {
+                    typmod: c.typmod,
+                    ..Typed::new(Expr::Column(DfColumn::new_unqualified(format!("new#{live}"))), c.ty)
+                },
+                table: definition.oid,
+                attribute: i as i16 + 1,
+            })
+            .collect();
+        let tableoid = ScopeColumn {
+            name: "tableoid".to_owned(),
+            typed: Typed::literal(&Value::Oid(definition.oid), PgType::OID),
+            table: definition.oid,
+            attribute: -6,
+        };
+        let schema = alias.is_none().then(|| self.catalog.schema(definition.schema).map(|s| s.name.clone())).flatten();
+        let relation = Relation {
+            name: alias.unwrap_or_else(|| definition.name.clone()),
+            schema,
+            columns: columns.clone(),
+            system: vec![tableoid],
+            named: true,
+        };
+        let mut scope = Scope { relations: vec![relation], columns };
+        scope.extend(rest.clone());
+        let none = RefCell::new(Vec::new());
+        let targets = self.returning_targets(items, &scope, Env { parent: None, outer: &none })?;
+        let shown: Vec<Expr> = targets.iter().map(|t| t.typed.expr.clone()).collect();
+        let mut exprs = base;
+        exprs.extend(shown.iter().enumerate().map(|(i, e)| e.clone().alias(format!("returning#{i}"))));
+        let plan = planning(LogicalPlanBuilder::from(plan).project(exprs).and_then(|b| b.build()))?;
+        Ok((plan, Some(columns_of(targets)), shown))
+    }
+
+    fn returning_targets(&mut self, items: &[ast::SelectItem], scope: &Scope, env: Env<'_>) -> Result<Vec<Target>> {
+        let applies = RefCell::new(Vec::new());
+        let ctx = env.ctx(scope, Clause::Returning, &applies);
+        let mut targets = self.targets(items, &ctx)?;
+        if !applies.borrow().is_empty() {
+            return Err(SqlError::unsupported("a subquery in RETURNING"));
+        }
+        for target in &mut targets {
+            if target.typed.is_unknown() {
+                target.typed = self.coerce(target.typed.clone(), PgType::TEXT)?;
+            }
+            if target.typed.kind == super::Kind::Set {
+                return Err(super::typed::set_not_allowed("RETURNING"));
+            }
+        }
+        Ok(targets)
+    }
+}
+
+fn columns_of(targets: Vec<Target>) -> Vec<Column> {
+    targets.into_iter().map(Target::into_column).collect()
+}
+
+/// The key and stored bytes of the target's row.
+fn row_identity(target: &Relation) -> Vec<Expr> {
+    let qualifier = target.columns.iter().chain(&target.system).find_map(|c| match &c.typed.expr {
+        Expr::Column(c) => c.relation.clone(),
+        _ => None,
+    });
+    [providers::KEY_COLUMN, providers::ROW_COLUMN]
+        .map(|name| Expr::Column(DfColumn::new(qualifier.clone(), name)).alias(name))
+        .to_vec()
+}
+
+/// Position of a column among the live ones.
+pub(crate) fn live_position(table: &CachedTableData, name: &str) -> Option<usize> {
+    table.definition.live_columns().position(|(_, c)| c.name == name)
+}
+
+fn no_column(table: &CachedTableData, name: &str) -> SqlError {
+    SqlError::new(
+        SqlState::UNDEFINED_COLUMN,
+        format!("column \"{name}\" of relation \"{}\" does not exist", table.definition.name),
+    )
+}
+
+fn wrong_type(column: &ColumnDefinition, ty: PgType) -> SqlError {
+    SqlError::new(
+        SqlState::DATATYPE_MISMATCH,
+        format!(
+            "column \"{}\" is of type {} but expression is of type {}",
+            column.name,
+            column.ty.sql_name(),
+            ty.sql_name()
+        ),
+    )
+    .hint("You will need to rewrite or cast the expression.")
+}
+
+fn check_width(given: usize, wanted: usize, listed: bool) -> Result<()> {
+    if given > wanted {
+        return Err(SqlError::new(SqlState::SYNTAX_ERROR, "INSERT has more expressions than target columns"));
+    }
+    if given < wanted && listed {
+        return Err(SqlError::new(SqlState::SYNTAX_ERROR, "INSERT has more target columns than expressions"));
+    }
+    Ok(())
+}
+
+/// The keyword DEFAULT, which the parser takes for a name.
+fn is_default(e: &ast::Expr) -> bool {
+    matches!(e, ast::Expr::Identifier(i) if i.quote_style.is_none() && i.value.eq_ignore_ascii_case("default"))
+}
+
+fn contains_subquery(e: &ast::Expr) -> bool {
+    use std::ops::ControlFlow;
+    let found = ast::visit_expressions(e, |e| match e {
+        ast::Expr::Subquery(_) | ast::Expr::Exists { .. } | ast::Expr::InSubquery { .. } => ControlFlow::Break(()),
+        ast::Expr::Function(f) if matches!(f.args, ast::FunctionArguments::Subquery(_)) => ControlFlow::Break(()),
+        _ => ControlFlow::Continue(()),
+    });
+    found.is_break()
+}
+
+fn refuse_insert_clauses(insert: &ast::Insert) -> Result<()> {
+    let refused = [
+        (insert.on.is_some(), "INSERT ... ON CONFLICT"),
+        (insert.or.is_some() || insert.ignore || insert.overwrite || insert.replace_into, "INSERT OR ..."),
+        (insert.partitioned.is_some() || !insert.after_columns.is_empty(), "INSERT ... PARTITION"),
+        (!insert.assignments.is_empty(), "INSERT ... SET"),
+        (insert.output.is_some(), "INSERT ... OUTPUT"),
+    ];
+    match refused.iter().find(|(present, _)| *present) {
+        Some((_, name)) => Err(SqlError::unsupported(name)),
+        None => Ok(()),
+    }
+}

@@ -1,0 +1,520 @@
+//! Function calls, and the syntax that PostgreSQL reads as function calls (EXTRACT, SUBSTRING, TRIM ...).
+
+use std::sync::Arc;
+
+use datafusion::logical_expr::expr::{AggregateFunction, Case, Sort};
+use datafusion::logical_expr::{AggregateUDF, Expr, lit};
+use kalamdb_catalog::{PgType, Result, SqlError, SqlState};
+use sqlparser::ast::{self, FunctionArg, FunctionArgExpr, FunctionArguments};
+
+use super::resolve::{Candidate, Choice, choose};
+use super::scope::{Clause, Ctx};
+use super::typed::{Kind, Typed};
+use super::{Binder, name_parts, name_span};
+use crate::sql::compare;
+use crate::sql::functions::{self, AggDef, FnDef};
+use crate::sql::udf::Resolved;
+use crate::types::Value;
+
+/// An overload seen with `n` arguments: variadic ones are stretched.
+#[derive(Clone, Copy)]
+struct Overload<T> {
+    def: T,
+    args: &'static [PgType],
+    variadic: bool,
+}
+
+impl<T: Copy> Candidate for Overload<T> {
+    fn arg(&self, index: usize) -> PgType {
+        if self.variadic && index + 1 >= self.args.len() {
+            return self.args.last().copied().unwrap_or(PgType::ANY);
+        }
+        self.args[index]
+    }
+}
+
+/// Concrete types for polymorphic ones: (argument types, result type), or None if the actual types disagree.
+pub(super) fn concrete(declared: &[PgType], ret: PgType, actual: &[PgType]) -> Option<(Vec<PgType>, PgType)> {
+    let mut element: Option<PgType> = None;
+    let mut compatible: Vec<PgType> = Vec::new();
+    for (d, a) in declared.iter().zip(actual) {
+        match *d {
+            PgType::ANYELEMENT | PgType::ANYNONARRAY if *a != PgType::UNKNOWN => {
+                if element.is_some_and(|e| e != *a) {
+                    return None;
+                }
+                element = Some(*a);
+            }
+            PgType::ANYARRAY if *a != PgType::UNKNOWN => {
+                let e = a.list_element()?;
+                if element.is_some_and(|known| known != e) {
+                    return None;
+                }
+                element = Some(e);
+            }
+            PgType::ANYCOMPATIBLE | PgType::ANYCOMPATIBLENONARRAY => compatible.push(*a),
+            PgType::ANYCOMPATIBLEARRAY if *a != PgType::UNKNOWN => compatible.push(a.list_element()?),
+            _ => {}
+        }
+    }
+    let element = element.unwrap_or(PgType::TEXT);
+    let compatible = crate::sql::coerce::common_type(&compatible, "").ok()?;
+    let fix = |t: PgType, actual: Option<PgType>| match t {
+        PgType::ANYELEMENT | PgType::ANYNONARRAY => Some(element),
+        PgType::ANYARRAY => match actual {
+            Some(a) if a.list_element() == Some(element) => Some(a),
+            _ => element.array(),
+        },
+        PgType::ANYCOMPATIBLE | PgType::ANYCOMPATIBLENONARRAY => Some(compatible),
+        PgType::ANYCOMPATIBLEARRAY => compatible.array(),
+        PgType::ANY => Some(actual.filter(|a| *a != PgType::UNKNOWN).unwrap_or(PgType::TEXT)),
+        t => Some(t),
+    };
+    let args = declared.iter().zip(actual).map(|(d, a)| fix(*d, Some(*a))).collect::<Option<Vec<_>>>()?;
+    Some((args, fix(ret, None)?))
+}
+
+impl Binder<'_> {
+    /// Expressions that are calls under another syntax.
+    pub(super) fn function_like(&mut self, e: &ast::Expr, ctx: &Ctx<'_>) -> Result<Typed> {
+        match e {
+            ast::Expr::Function(f) => self.function(f, ctx),
+            ast::Expr::Extract { field, expr, .. } => {
+                let field = Typed::unknown(field.to_string().to_lowercase().trim_matches('\'').to_owned());
+                let source = self.expr(expr, ctx)?;
+                self.call_named("extract", vec![field, source], None)
+            }
+            ast::Expr::Position { expr, r#in } => {
+                let (needle, hay) = (self.expr(expr, ctx)?, self.expr(r#in, ctx)?);
+                self.call_named("position", vec![hay, needle], None)
+            }
+            ast::Expr::Substring { expr, substring_from, substring_for, .. } => {
+                let mut args = vec![self.expr(expr, ctx)?];
+                match (substring_from, substring_for) {
+                    (Some(from), None) => args.push(self.expr(from, ctx)?),
+                    (Some(from), Some(count)) => {
+                        args.push(self.expr(from, ctx)?);
+                        args.push(self.expr(count, ctx)?);
+                    }
+                    (None, Some(count)) => {
+                        args.push(Typed::literal(&Value::Int4(1), PgType::INT4));
+                        args.push(self.expr(count, ctx)?);
+                    }
+                    (None, None) => {}
+                }
+                self.call_named("substring", args, None)
+            }
+            ast::Expr::Trim { expr, trim_where, trim_what, trim_characters } => {
+                let name = match trim_where {
+                    None | Some(ast::TrimWhereField::Both) => "btrim",
+                    Some(ast::TrimWhereField::Leading) => "ltrim",
+                    Some(ast::TrimWhereField::Trailing) => "rtrim",
+                };
+                let mut args = vec![self.expr(expr, ctx)?];
+                if let Some(what) = trim_what {
+                    args.push(self.expr(what, ctx)?);
+                }
+                for what in trim_characters.iter().flatten() {
+                    args.push(self.expr(what, ctx)?);
+                }
+                self.call_named(name, args, None)
+            }
+            ast::Expr::Overlay { expr, overlay_what, overlay_from, overlay_for } => {
+                let mut args =
+                    vec![self.expr(expr, ctx)?, self.expr(overlay_what, ctx)?, self.expr(overlay_from, ctx)?];
+                if let Some(count) = overlay_for {
+                    args.push(self.expr(count, ctx)?);
+                }
+                self.call_named("overlay", args, None)
+            }
+            ast::Expr::Ceil { expr, .. } => {
+                let arg = self.expr(expr, ctx)?;
+                self.call_named("ceil", vec![arg], None)
+            }
+            ast::Expr::Floor { expr, .. } => {
+                let arg = self.expr(expr, ctx)?;
+                self.call_named("floor", vec![arg], None)
+            }
+            ast::Expr::AtTimeZone { timestamp, time_zone } => {
+                let (value, zone) = (self.expr(timestamp, ctx)?, self.expr(time_zone, ctx)?);
+                self.call_named("timezone", vec![zone, value], None)
+            }
+            ast::Expr::Cube(_) | ast::Expr::Rollup(_) | ast::Expr::GroupingSets(_) => {
+                Err(SqlError::new(SqlState::SYNTAX_ERROR, "grouping sets are allowed only in GROUP BY"))
+            }
+            other => Err(SqlError::unsupported(format!("expression {other}"))),
+        }
+    }
+
+    /// Names that SQL reads as calls without parentheses.
+    pub(super) fn bare_function(&mut self, name: &str, ctx: &Ctx<'_>) -> Result<Option<Typed>> {
+        let _ = ctx;
+        match name {
+            "current_catalog" | "current_role" | "current_schema" | "current_user" | "session_user" | "user"
+            | "current_date" | "localtimestamp" | "localtime" => self.call_named(name, Vec::new(), None).map(Some),
+            "current_timestamp" => self.call_named("now", Vec::new(), None).map(Some),
+            _ => Ok(None),
+        }
+    }
+
+    fn function(&mut self, f: &ast::Function, ctx: &Ctx<'_>) -> Result<Typed> {
+        let position = self.position(name_span(&f.name));
+        let parts = name_parts(&f.name)?;
+        let name = match parts.as_slice() {
+            [name] => name.as_str(),
+            [schema, name] if schema == "pg_catalog" || schema == "information_schema" => name.as_str(),
+            _ => {
+                return Err(SqlError::new(
+                    SqlState::UNDEFINED_FUNCTION,
+                    format!("function {}() does not exist", parts.join(".")),
+                )
+                .at(position));
+            }
+        };
+        if let FunctionArguments::Subquery(query) = &f.args {
+            if name == "array" {
+                return self.array_subquery(query, ctx);
+            }
+            return Err(SqlError::unsupported(format!("a query as argument of {name}")).at(position));
+        }
+        let list = match &f.args {
+            FunctionArguments::List(list) => Some(list),
+            _ => None,
+        };
+        if list.is_none() && parts.len() == 1 {
+            if let Some(typed) = self.bare_function(name, ctx)? {
+                return Ok(typed);
+            }
+        }
+        if let Some(over) = &f.over {
+            return self.window_call(name, f, over, ctx, position);
+        }
+        let empty = Vec::new();
+        let args = list.map_or(&empty, |l| &l.args);
+        if functions::aggregates_named(name).next().is_some() {
+            return self.aggregate_call(name, f, ctx, position).map(|(t, _)| t);
+        }
+        if f.filter.is_some() || !f.within_group.is_empty() {
+            return Err(not_an_aggregate(name, "FILTER").at(position));
+        }
+        if let Some(special) = self.special_call(name, args, ctx, position)? {
+            return Ok(special);
+        }
+        if super::window::is_window_function(name) {
+            return Err(SqlError::new(
+                SqlState::WRONG_OBJECT_TYPE,
+                format!("window function {name} requires an OVER clause"),
+            )
+            .at(position));
+        }
+        let args = self.arguments(args, ctx)?;
+        self.call_named(name, args, position)
+    }
+
+    /// Arguments by position.
+    pub(super) fn arguments(&mut self, args: &[FunctionArg], ctx: &Ctx<'_>) -> Result<Vec<Typed>> {
+        let mut bound = Vec::with_capacity(args.len());
+        for arg in args {
+            match arg {
+                FunctionArg::Unnamed(FunctionArgExpr::Expr(e)) => bound.push(self.expr(e, ctx)?),
+                FunctionArg::Named { .. } | FunctionArg::ExprNamed { .. } => {
+                    return Err(SqlError::unsupported("named argument notation"));
+                }
+                FunctionArg::Unnamed(other) => return Err(SqlError::unsupported(format!("argument {other}"))),
+            }
+        }
+        Ok(bound)
+    }
+
+    /// COALESCE and the like, whose arguments share a type instead of having one declared.
+    fn special_call(
+        &mut self,
+        name: &str,
+        args: &[FunctionArg],
+        ctx: &Ctx<'_>,
+        position: Option<u32>,
+    ) -> Result<Option<Typed>> {
+        let upper = name.to_uppercase();
+        match name {
+            "coalesce" => {
+                let args = self.arguments(args, ctx)?;
+                let (args, ty, typmod) = self.unify(args, &upper)?;
+                let coalesce = datafusion::functions::core::expr_fn::coalesce(args.into_iter().map(|a| a.expr).collect());
+                Ok(Some(Typed { typmod, ..Typed::new(coalesce, ty) }))
+            }
+            "nullif" => {
+                let args = self.arguments(args, ctx)?;
+                let [a, b] = args.as_slice() else { return Ok(None) };
+                let a = if matches!(a.kind, Kind::Literal(_)) && b.is_unknown() {
+                    self.coerce(a.clone(), PgType::TEXT)?
+                } else {
+                    a.clone()
+                };
+                let equal = self.operator("=", a.clone(), b.clone(), position)?;
+                let a = if a.is_unknown() { self.coerce(a, b.ty)? } else { a };
+                let null = Typed::literal(&Value::Null, a.ty).expr;
+                let case = Case::new(None, vec![(Box::new(equal.expr), Box::new(null))], Some(Box::new(a.expr)));
+                Ok(Some(Typed { typmod: a.typmod, ..Typed::new(Expr::Case(case), a.ty) }))
+            }
+            "greatest" | "least" => {
+                let args = self.arguments(args, ctx)?;
+                let (args, ty, _) = self.unify(args, &upper)?;
+                self.extreme(args, ty, if name == "greatest" { ">" } else { "<" }).map(Some)
+            }
+            "pg_typeof" => {
+                let args = self.arguments(args, ctx)?;
+                let [arg] = args.as_slice() else { return Ok(None) };
+                Ok(Some(Typed::literal(&Value::Oid(arg.ty.oid()), PgType::REGTYPE)))
+            }
+            "row" => Err(SqlError::unsupported("a row value outside a comparison").at(position)),
+            "grouping" => {
+                let args = self.arguments(args, ctx)?;
+                let udf = datafusion::functions_aggregate::grouping::grouping_udaf();
+                let call = Expr::AggregateFunction(AggregateFunction::new_udf(
+                    udf,
+                    args.into_iter().map(|a| a.expr).collect(),
+                    false,
+                    None,
+                    vec![],
+                    None,
+                ));
+                Ok(Some(Typed::new(call, PgType::INT4)))
+            }
+            _ => Ok(None),
+        }
+    }
+
+    /// GREATEST and LEAST skip NULLs.
+    fn extreme(&mut self, args: Vec<Typed>, ty: PgType, op: &str) -> Result<Typed> {
+        let mut args = args.into_iter();
+        let Some(mut best) = args.next() else { return Err(SqlError::internal("GREATEST of nothing")) };
+        for next in args {
+            let better = self.operator(op, next.clone(), best.clone(), None)?.expr;
+            let missing = Expr::IsNull(Box::new(best.expr.clone()));
+            let take = better.or(missing).and(Expr::IsNotNull(Box::new(next.expr.clone())));
+            let case =
+                Case::new(None, vec![(Box::new(take), Box::new(next.expr))], Some(Box::new(best.expr)));
+            best = Typed::new(Expr::Case(case), ty);
+        }
+        Ok(best)
+    }
+
+    /// A call of a builtin by name.
+    pub(super) fn call_named(&mut self, name: &str, args: Vec<Typed>, position: Option<u32>) -> Result<Typed> {
+        let types: Vec<PgType> = args.iter().map(|a| a.ty).collect();
+        let n = args.len();
+        let candidates: Vec<Overload<&'static FnDef>> = functions::functions_named(name)
+            .filter(|d| accepts(d.args.len(), d.variadic, d.optional, n))
+            .map(|def| Overload { def, args: def.args, variadic: def.variadic })
+            .collect();
+        let chosen = match choose(&candidates, &types) {
+            Choice::One(overload) => overload,
+            Choice::None => {
+                if let Some(cast) = self.cast_by_name(name, &args)? {
+                    return Ok(cast.at(position));
+                }
+                return Err(no_function(name, &types).at(position));
+            }
+            Choice::Ambiguous => {
+                return Err(SqlError::new(
+                    SqlState::AMBIGUOUS_FUNCTION,
+                    format!("function {} is not unique", signature(name, &types)),
+                )
+                .hint("Could not choose a best candidate function. You might need to add explicit type casts.")
+                .at(position));
+            }
+        };
+        let declared: Vec<PgType> = (0..n).map(|i| chosen.arg(i)).collect();
+        let Some((wanted, ret)) = concrete(&declared, chosen.def.ret, &types) else {
+            return Err(no_function(name, &types).at(position));
+        };
+        let mut exprs = Vec::with_capacity(n);
+        for (arg, ty) in args.into_iter().zip(&wanted) {
+            exprs.push(self.coerce(arg, *ty)?.expr);
+        }
+        let def = chosen.def;
+        let resolved = Resolved {
+            name: def.name,
+            args: wanted,
+            ret,
+            list: def.returns_set,
+            typmod: -1,
+            explicit: false,
+            volatility: def.volatility,
+            imp: def.imp,
+        };
+        let expr = self.fold_constant(resolved.call(exprs))?;
+        let kind = if def.returns_set { Kind::Set } else { Kind::Plain };
+        Ok(Typed { kind, ..Typed::new(expr, ret) }.at(position))
+    }
+
+    /// `int4(x)`, `text(x)`, `date('...')`: a cast in function form.
+    fn cast_by_name(&mut self, name: &str, args: &[Typed]) -> Result<Option<Typed>> {
+        let [arg] = args else { return Ok(None) };
+        let Some(ty) = PgType::from_name(name).filter(|t| t.info().name == name) else { return Ok(None) };
+        let literal = matches!(arg.kind, Kind::Literal(_));
+        let castable = literal
+            || crate::sql::coerce::cast_path(arg.ty, ty, functions::CastContext::Explicit).is_some();
+        if castable { self.cast(arg.clone(), ty, -1).map(Some) } else { Ok(None) }
+    }
+
+    /// An aggregate, as an expression for `group` to take out. The second value says what it is made of, for windows.
+    pub(super) fn aggregate_call(
+        &mut self,
+        name: &str,
+        f: &ast::Function,
+        ctx: &Ctx<'_>,
+        position: Option<u32>,
+    ) -> Result<(Typed, AggregateParts)> {
+        if f.over.is_none() {
+            check_aggregate_place(ctx).map_err(|e| e.at(position))?;
+        }
+        if !f.within_group.is_empty() {
+            return Err(SqlError::unsupported(format!("ordered-set aggregate {name}")).at(position));
+        }
+        let FunctionArguments::List(list) = &f.args else {
+            return Err(no_function(name, &[]).at(position));
+        };
+        let inner = Ctx { in_aggregate: true, clause: Clause::Filter, ..*ctx };
+        let star = matches!(list.args.as_slice(), [FunctionArg::Unnamed(FunctionArgExpr::Wildcard)]);
+        let args = if star { Vec::new() } else { self.arguments(&list.args, &inner)? };
+        if !star && args.is_empty() && name == "count" {
+            return Err(SqlError::new(
+                SqlState::WRONG_OBJECT_TYPE,
+                "count(*) must be used to call a parameterless aggregate function",
+            )
+            .at(position));
+        }
+        let types: Vec<PgType> = args.iter().map(|a| a.ty).collect();
+        let (def, wanted, ret) = choose_aggregate(name, &types).map_err(|e| e.at(position))?;
+        let mut exprs = Vec::with_capacity(args.len());
+        for (arg, ty) in args.into_iter().zip(&wanted) {
+            if arg.kind == Kind::Set {
+                return Err(super::typed::set_not_allowed("aggregate function calls").at(position));
+            }
+            exprs.push(self.coerce(arg, *ty)?.expr);
+        }
+        let mut order_by = Vec::new();
+        for clause in &list.clauses {
+            match clause {
+                ast::FunctionArgumentClause::OrderBy(keys) => {
+                    for key in keys {
+                        let bound = self.expr(&key.expr, &inner)?;
+                        order_by.push(self.sort_expr(bound, &key.options)?);
+                    }
+                }
+                other => return Err(SqlError::unsupported(format!("{other} in a function call")).at(position)),
+            }
+        }
+        let filter = match &f.filter {
+            Some(filter) => {
+                let bound = self.expr(filter, &inner)?;
+                Some(Box::new(self.boolean(bound, "FILTER")?))
+            }
+            None => None,
+        };
+        let distinct = matches!(list.duplicate_treatment, Some(ast::DuplicateTreatment::Distinct));
+        let mut exprs = exprs;
+        if distinct && name == "count" {
+            // Distinctness is that of the sort key; a count does not show the values.
+            for (expr, ty) in exprs.iter_mut().zip(&wanted) {
+                *expr = self.sort_key(expr.clone(), *ty)?;
+            }
+        }
+        if exprs.is_empty() {
+            exprs.push(lit(1i64));
+        }
+        let udf = Arc::new((def.make)(&wanted, ret));
+        let call = AggregateFunction::new_udf(
+            Arc::clone(&udf),
+            exprs.clone(),
+            distinct,
+            filter.clone(),
+            order_by,
+            None,
+        );
+        let typed = Typed::new(Expr::AggregateFunction(call), ret).at(position);
+        Ok((typed, AggregateParts { udf, args: exprs, filter, distinct }))
+    }
+
+    /// A sort key with PostgreSQL's defaults: ascending, NULLs as if larger than all values.
+    pub(super) fn sort_expr(&mut self, key: Typed, options: &ast::OrderByOptions) -> Result<Sort> {
+        let key = if key.is_unknown() { self.coerce(key, PgType::TEXT)? } else { key };
+        if !compare::comparable(key.ty, datafusion::logical_expr::Operator::Lt) {
+            return Err(SqlError::new(
+                SqlState::UNDEFINED_FUNCTION,
+                format!("could not identify an ordering operator for type {}", key.ty.sql_name()),
+            )
+            .hint("Use an explicit ordering operator or modify the query.")
+            .at(key.position));
+        }
+        let asc = options.asc.unwrap_or(true);
+        let nulls_first = options.nulls_first.unwrap_or(!asc);
+        Ok(Sort::new(self.sort_key(key.expr, key.ty)?, asc, nulls_first))
+    }
+}
+
+/// What a window call needs of an aggregate.
+pub(super) struct AggregateParts {
+    pub(super) udf: Arc<AggregateUDF>,
+    pub(super) args: Vec<Expr>,
+    pub(super) filter: Option<Box<Expr>>,
+    pub(super) distinct: bool,
+}
+
+fn accepts(declared: usize, variadic: bool, optional: usize, given: usize) -> bool {
+    if variadic { given + 1 > declared.saturating_sub(1) && given + 1 >= declared } else { given <= declared && given + optional >= declared }
+}
+
+fn choose_aggregate(name: &str, types: &[PgType]) -> Result<(&'static AggDef, Vec<PgType>, PgType)> {
+    let candidates: Vec<Overload<&'static AggDef>> = functions::aggregates_named(name)
+        .filter(|d| accepts(d.args.len(), d.variadic, 0, types.len()))
+        .map(|def| Overload { def, args: def.args, variadic: def.variadic })
+        .collect();
+    let overload = match choose(&candidates, types) {
+        Choice::One(overload) => overload,
+        Choice::None => return Err(no_function(name, types)),
+        Choice::Ambiguous => {
+            return Err(SqlError::new(
+                SqlState::AMBIGUOUS_FUNCTION,
+                format!("function {} is not unique", signature(name, types)),
+            )
+            .hint("Could not choose a best candidate function. You might need to add explicit type casts."));
+        }
+    };
+    let declared: Vec<PgType> = (0..types.len()).map(|i| overload.arg(i)).collect();
+    let (wanted, ret) =
+        concrete(&declared, overload.def.ret, types).ok_or_else(|| no_function(name, types))?;
+    Ok((overload.def, wanted, ret))
+}
+
+fn check_aggregate_place(ctx: &Ctx<'_>) -> Result<()> {
+    if ctx.in_aggregate {
+        return Err(SqlError::new(SqlState::GROUPING_ERROR, "aggregate function calls cannot be nested"));
+    }
+    if !ctx.clause.allows_aggregates() {
+        return Err(SqlError::new(
+            SqlState::GROUPING_ERROR,
+            format!("aggregate functions are not allowed in {}", ctx.clause.name()),
+        ));
+    }
+    Ok(())
+}
+
+fn not_an_aggregate(name: &str, clause: &str) -> SqlError {
+    SqlError::new(
+        SqlState::WRONG_OBJECT_TYPE,
+        format!("{clause} specified, but {name} is not an aggregate function"),
+    )
+}
+
+fn signature(name: &str, types: &[PgType]) -> String {
+    let types: Vec<&str> = types.iter().map(|t| t.sql_name()).collect();
+    format!("{name}({})", types.join(", "))
+}
+
+/// 42883
+pub(super) fn no_function(name: &str, types: &[PgType]) -> SqlError {
+    SqlError::new(SqlState::UNDEFINED_FUNCTION, format!("function {} does not exist", signature(name, types)))
+        .hint("No function matches the given name and argument types. You might need to add explicit type casts.")
+}

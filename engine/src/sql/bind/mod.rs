@@ -1,0 +1,236 @@
+//! Parse analysis: from sqlparser's tree to typed DataFusion plans, by PostgreSQL's rules (manual, chapter 10).
+//!
+//! DataFusion's own SQL planner is not used: result types, overloads, parameter types, column names, error codes and
+//! positions are all decided here, and here only. What leaves the binder is a plan in which every function and cast is
+//! resolved and every column has a name that is unique in the statement.
+//!
+//! - `scope` holds what names mean; `expr`, `func`, `subquery` bind expressions; `resolve` picks overloads
+//! - `from`, `select`, `group`, `window`, `setop` bind queries; `dml` the statements that write
+
+mod constant;
+mod dml;
+mod expr;
+mod from;
+mod func;
+mod group;
+mod names;
+mod resolve;
+mod scope;
+mod select;
+mod setop;
+mod subquery;
+mod typed;
+mod types;
+mod window;
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use datafusion::logical_expr::LogicalPlan;
+use kalamdb_catalog::{Catalog, PgType, Result, SqlError, SqlState};
+use sqlparser::ast;
+use sqlparser::tokenizer::Span;
+
+use crate::session::SessionContext;
+use crate::sql::Column;
+
+pub use dml::{BoundDml, DmlKind, SimpleDml};
+pub(crate) use dml::live_position;
+pub use scope::{Scope, ScopeColumn};
+pub use select::{BoundQuery, SimpleSelect, negative_row_count};
+pub use typed::{Kind, Typed};
+pub use types::{column_type, type_of_name};
+
+/// Binds one statement.
+pub struct Binder<'a> {
+    pub session: &'a Arc<SessionContext>,
+    pub catalog: Arc<Catalog>,
+    /// The text that positions count in: characters, from 1.
+    source: &'a str,
+    parameters: Parameters,
+    /// How often a relation name has been used, to make plan names unique.
+    names: HashMap<String, usize>,
+    ctes: Vec<Cte>,
+    /// Depth of views being expanded.
+    view_depth: usize,
+    next_outer: usize,
+    /// WINDOW definitions in sight.
+    windows: Vec<(String, ast::WindowSpec)>,
+    /// Where columns of the select list were first named.
+    positions: HashMap<datafusion::common::Column, u32>,
+    /// Relation names as written, with what they resolved to: CREATE VIEW writes them out in full.
+    pub resolved_names: Vec<(ast::ObjectName, kalamdb_catalog::Oid)>,
+    /// Relations the statement reads, for view dependencies: (relation, attribute numbers).
+    pub relations: Vec<(Arc<kalamdb_catalog::CachedTableData>, Vec<i16>)>,
+}
+
+/// A WITH query in sight.
+#[derive(Clone)]
+struct Cte {
+    name: String,
+    query: BoundQuery,
+}
+
+/// Parameter types: declared by the client or inferred from the first use.
+#[derive(Default, Clone, Debug)]
+pub struct Parameters {
+    types: Vec<Option<PgType>>,
+    declared: usize,
+}
+
+impl Parameters {
+    /// `declared`: OIDs from Parse, 0 where the client leaves the type open.
+    pub fn declared(oids: &[u32]) -> Result<Self> {
+        let mut types = Vec::with_capacity(oids.len());
+        for &oid in oids {
+            types.push(match oid {
+                0 | 705 => None,
+                oid => Some(PgType::from_oid(oid).ok_or_else(|| {
+                    SqlError::new(SqlState::UNDEFINED_OBJECT, format!("type with OID {oid} does not exist"))
+                })?),
+            });
+        }
+        Ok(Parameters { declared: types.len(), types })
+    }
+
+    fn get(&mut self, index: usize) -> Option<PgType> {
+        if self.types.len() < index {
+            self.types.resize(index, None);
+        }
+        self.types[index - 1]
+    }
+
+    fn set(&mut self, index: usize, ty: PgType) {
+        self.types[index - 1] = Some(ty);
+    }
+
+    /// All types, once the statement is bound: 42P18 for one that nothing told.
+    pub fn finish(&self) -> Result<Vec<PgType>> {
+        self.types
+            .iter()
+            .enumerate()
+            .map(|(i, t)| {
+                t.ok_or_else(|| {
+                    SqlError::new(
+                        SqlState::INDETERMINATE_DATATYPE,
+                        format!("could not determine data type of parameter ${}", i + 1),
+                    )
+                })
+            })
+            .collect()
+    }
+}
+
+impl<'a> Binder<'a> {
+    pub fn new(
+        session: &'a Arc<SessionContext>,
+        catalog: Arc<Catalog>,
+        source: &'a str,
+        parameters: Parameters,
+    ) -> Self {
+        Binder {
+            session,
+            catalog,
+            source,
+            parameters,
+            names: HashMap::new(),
+            ctes: Vec::new(),
+            view_depth: 0,
+            next_outer: 0,
+            windows: Vec::new(),
+            positions: HashMap::new(),
+            resolved_names: Vec::new(),
+            relations: Vec::new(),
+        }
+    }
+
+    pub fn parameters(&self) -> &Parameters {
+        &self.parameters
+    }
+
+    /// Position of a span's start in the source, as errors give it.
+    pub fn position(&self, span: Span) -> Option<u32> {
+        position(self.source, span)
+    }
+
+    /// A query whose rows go to the client.
+    pub fn query(&mut self, query: &ast::Query) -> Result<BoundQuery> {
+        let mut bound = self.bind_query(query, None)?;
+        self.resolve_unknown(&mut bound)?;
+        Ok(bound)
+    }
+
+    /// A constant expression, such as a window frame's offset.
+    fn constant_expr(&mut self, e: &ast::Expr, clause: scope::Clause) -> Result<Typed> {
+        let scope = Scope::default();
+        let applies = std::cell::RefCell::new(Vec::new());
+        let outer = std::cell::RefCell::new(Vec::new());
+        let ctx = select::Env { parent: None, outer: &outer }.ctx(&scope, clause, &applies);
+        let typed = self.expr(e, &ctx)?;
+        if applies.borrow().is_empty() { Ok(typed) } else { Err(SqlError::unsupported("a subquery here")) }
+    }
+
+    /// An expression without columns: SET, EXECUTE arguments.
+    pub fn standalone(&mut self, e: &ast::Expr) -> Result<Typed> {
+        self.constant_expr(e, scope::Clause::Values)
+    }
+
+    /// A name for a relation that no other relation of the plan has.
+    fn unique(&mut self, name: &str) -> String {
+        let count = self.names.entry(name.to_owned()).or_insert(0);
+        *count += 1;
+        if *count == 1 { name.to_owned() } else { format!("{name}#{count}") }
+    }
+}
+
+/// Position of a span's start in `source`: characters, from 1; None for an empty span.
+pub fn position(source: &str, span: Span) -> Option<u32> {
+    if span.start.line == 0 {
+        return None;
+    }
+    let mut line = 1;
+    let mut characters = 0u32;
+    for c in source.chars() {
+        if line == span.start.line {
+            break;
+        }
+        characters += 1;
+        if c == '\n' {
+            line += 1;
+        }
+    }
+    Some(characters + span.start.column as u32)
+}
+
+/// The result columns of a plan whose i-th field is the i-th column.
+pub fn check_width(plan: &LogicalPlan, columns: &[Column]) -> Result<()> {
+    if plan.schema().fields().len() == columns.len() {
+        Ok(())
+    } else {
+        Err(SqlError::internal("a plan has other columns than its description"))
+    }
+}
+
+/// Folds an identifier: unquoted to lower case, as PostgreSQL does.
+pub fn fold(ident: &ast::Ident) -> String {
+    if ident.quote_style.is_some() { ident.value.clone() } else { ident.value.to_lowercase() }
+}
+
+/// The parts of an object name, folded.
+pub fn name_parts(name: &ast::ObjectName) -> Result<Vec<String>> {
+    name.0
+        .iter()
+        .map(|part| match part {
+            ast::ObjectNamePart::Identifier(ident) => Ok(fold(ident)),
+            ast::ObjectNamePart::Function(_) => Err(SqlError::unsupported("a function as part of a name")),
+        })
+        .collect()
+}
+
+/// Where an object name stands.
+pub fn name_span(name: &ast::ObjectName) -> Span {
+    match name.0.first() {
+        Some(ast::ObjectNamePart::Identifier(ident)) => ident.span,
+        _ => Span::empty(),
+    }
+}

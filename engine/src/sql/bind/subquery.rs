@@ -1,0 +1,341 @@
+//! Subqueries in expressions and LATERAL ones in FROM.
+
+use std::cell::RefCell;
+use std::sync::Arc;
+
+use datafusion::arrow::datatypes::{DataType, Field, Schema};
+use datafusion::common::tree_node::{Transformed, TreeNode, TreeNodeRecursion};
+use datafusion::common::{Column, DFSchema};
+use datafusion::logical_expr::expr::{Exists, InSubquery, Placeholder};
+use datafusion::logical_expr::{Expr, LogicalPlan, LogicalPlanBuilder, Operator, Subquery};
+use kalamdb_catalog::{PgType, Result, SqlError, SqlState};
+use sqlparser::ast;
+
+use super::scope::{Clause, Ctx, OuterRef};
+use super::select::BoundQuery;
+use super::typed::{Typed, placeholder};
+use super::{Binder, expr::operator_name};
+use crate::sql::apply::{ApplyMode, ApplyNode};
+use crate::sql::compare;
+use crate::sql::functions;
+use crate::sql::plan::planning;
+use crate::sql::udf::Resolved;
+
+/// A subquery waiting to be put under the plan node whose expressions use its column.
+#[derive(Clone, Debug)]
+pub struct Apply {
+    pub column: String,
+    pub carrier: DataType,
+    pub mode: ApplyMode,
+    pub inner: LogicalPlan,
+    pub outer: Vec<OuterRef>,
+    /// Met inside an aggregate's argument: belongs below the aggregate.
+    pub in_aggregate: bool,
+}
+
+impl Binder<'_> {
+    /// A value of a scope around: a placeholder here, and an entry in what this level is handed.
+    pub(super) fn outer_reference(&mut self, typed: Typed, ctx: &Ctx<'_>) -> Typed {
+        let mut outer = ctx.outer.borrow_mut();
+        let id = match outer.iter().find(|o| o.expr.expr == typed.expr) {
+            Some(known) => known.id.clone(),
+            None => {
+                self.next_outer += 1;
+                let id = format!("outer:{}", self.next_outer);
+                outer.push(OuterRef { id: id.clone(), expr: typed.clone() });
+                id
+            }
+        };
+        Typed { expr: placeholder(format!("${id}"), typed.ty), ..typed }
+    }
+
+    /// Binds a query inside `ctx`: the query and what it takes from around.
+    fn inner_query(&mut self, query: &ast::Query, ctx: &Ctx<'_>) -> Result<(BoundQuery, Vec<OuterRef>)> {
+        let outer = RefCell::new(Vec::new());
+        let mut bound = self.bind_query(query, Some((ctx, &outer)))?;
+        self.resolve_unknown(&mut bound)?;
+        Ok((bound, outer.into_inner()))
+    }
+
+    fn one_column(&self, bound: &BoundQuery, query: &ast::Query) -> Result<()> {
+        if bound.columns.len() == 1 {
+            return Ok(());
+        }
+        let span = ast::Spanned::span(query);
+        Err(SqlError::new(SqlState::SYNTAX_ERROR, "subquery must return only one column").at(self.position(span)))
+    }
+
+    fn push_apply(&mut self, ctx: &Ctx<'_>, mode: ApplyMode, carrier: DataType, inner: LogicalPlan, outer: Vec<OuterRef>) -> Expr {
+        let column = self.unique("subquery");
+        ctx.applies.borrow_mut().push(Apply {
+            column: column.clone(),
+            carrier,
+            mode,
+            inner,
+            outer,
+            in_aggregate: ctx.in_aggregate,
+        });
+        Expr::Column(Column::new_unqualified(column))
+    }
+
+    pub(super) fn scalar_subquery(&mut self, query: &ast::Query, ctx: &Ctx<'_>) -> Result<Typed> {
+        let (bound, outer) = self.inner_query(query, ctx)?;
+        self.one_column(&bound, query)?;
+        let column = bound.columns[0].clone();
+        let expr = self.push_apply(ctx, ApplyMode::Scalar, column.ty.arrow(), bound.plan, outer);
+        Ok(Typed { typmod: column.typmod, ..Typed::new(expr, column.ty) })
+    }
+
+    /// `ARRAY(SELECT ...)`
+    pub(super) fn array_subquery(&mut self, query: &ast::Query, ctx: &Ctx<'_>) -> Result<Typed> {
+        let (bound, outer) = self.inner_query(query, ctx)?;
+        self.one_column(&bound, query)?;
+        let element = bound.columns[0].ty;
+        let Some(ty) = element.array() else {
+            return Err(SqlError::unsupported("a multidimensional array"));
+        };
+        let expr = self.push_apply(ctx, ApplyMode::Array, ty.arrow(), bound.plan, outer);
+        Ok(Typed::new(expr, ty))
+    }
+
+    pub(super) fn exists(&mut self, query: &ast::Query, negated: bool, ctx: &Ctx<'_>) -> Result<Typed> {
+        let (bound, outer) = self.inner_query(query, ctx)?;
+        if let Some(subquery) = native(ctx, &bound.plan, &outer)? {
+            return Ok(Typed::new(Expr::Exists(Exists::new(subquery, negated)), PgType::BOOL));
+        }
+        let expr = self.push_apply(ctx, ApplyMode::Exists, DataType::Boolean, bound.plan, outer);
+        let expr = if negated { Expr::Not(Box::new(expr)) } else { expr };
+        Ok(Typed::new(expr, PgType::BOOL))
+    }
+
+    pub(super) fn in_subquery(
+        &mut self,
+        e: &ast::Expr,
+        query: &ast::Query,
+        negated: bool,
+        ctx: &Ctx<'_>,
+    ) -> Result<Typed> {
+        if super::expr::row_values(e).is_some() {
+            return self.row_in_subquery(e, query, negated, ctx);
+        }
+        let needle = self.expr(e, ctx)?;
+        let (bound, outer) = self.inner_query(query, ctx)?;
+        let span = self.position(ast::Spanned::span(query));
+        if bound.columns.len() != 1 {
+            return Err(SqlError::new(SqlState::SYNTAX_ERROR, "subquery has too many columns").at(span));
+        }
+        let column = &bound.columns[0];
+        if let Some(ty) = compare::common(needle.ty, column.ty).filter(|t| compare::comparable(*t, Operator::Eq)) {
+            if !negated || outer.is_empty() {
+                let plan = self.keyed(&bound, ty)?;
+                if let Some(subquery) = native(ctx, &plan, &outer)? {
+                    let needle = self.coerce(needle, ty)?;
+                    let needle = Box::new(self.sort_key(needle.expr, ty)?);
+                    return Ok(Typed::new(Expr::InSubquery(InSubquery::new(needle, subquery, negated)), PgType::BOOL));
+                }
+            }
+        }
+        let Some(ty) = column.ty.array() else {
+            return Err(SqlError::unsupported(format!("IN over type {}", column.ty.sql_name())));
+        };
+        let list = self.push_apply(ctx, ApplyMode::Array, ty.arrow(), bound.plan, outer);
+        let name = if negated { "<>" } else { "=" };
+        self.any_all_of(needle, name, Typed::new(list, ty), !negated, span)
+    }
+
+    /// `(a, b) IN (SELECT x, y ...)`: EXISTS with the comparison inside, which is NULL-safe enough only if the answer is
+    /// taken as a condition; so it is refused where it is negated.
+    fn row_in_subquery(&mut self, e: &ast::Expr, query: &ast::Query, negated: bool, ctx: &Ctx<'_>) -> Result<Typed> {
+        if negated || ctx.clause != Clause::Where {
+            return Err(SqlError::unsupported("a row value IN a subquery outside WHERE"));
+        }
+        let values = super::expr::row_values(e).unwrap_or_default();
+        let (bound, mut outer) = self.inner_query(query, ctx)?;
+        if bound.columns.len() != values.len() {
+            let problem = if bound.columns.len() > values.len() { "many" } else { "few" };
+            return Err(SqlError::new(SqlState::SYNTAX_ERROR, format!("subquery has too {problem} columns")));
+        }
+        let holder = RefCell::new(Vec::new());
+        let inner_ctx = Ctx { outer: &holder, parent: Some(ctx), ..*ctx };
+        let mut condition: Option<Expr> = None;
+        for (i, value) in values.iter().enumerate() {
+            let left = self.expr(value, ctx)?;
+            let left = self.outer_reference(left, &inner_ctx);
+            let (qualifier, field) = bound.plan.schema().qualified_field(i);
+            let right = Typed::new(Expr::Column(Column::from((qualifier, field))), bound.columns[i].ty);
+            let one = self.operator("=", left, right, None)?.expr;
+            condition = Some(match condition {
+                None => one,
+                Some(before) => super::expr::binary(before, Operator::And, one),
+            });
+        }
+        outer.extend(holder.into_inner());
+        let condition = condition.unwrap_or_else(|| datafusion::logical_expr::lit(true));
+        let plan = planning(LogicalPlanBuilder::from(bound.plan).filter(condition).and_then(|b| b.build()))?;
+        if let Some(subquery) = native(ctx, &plan, &outer)? {
+            return Ok(Typed::new(Expr::Exists(Exists::new(subquery, false)), PgType::BOOL));
+        }
+        let expr = self.push_apply(ctx, ApplyMode::Exists, DataType::Boolean, plan, outer);
+        Ok(Typed::new(expr, PgType::BOOL))
+    }
+
+    /// The inner plan with its one column as sort key of `ty`.
+    fn keyed(&mut self, bound: &BoundQuery, ty: PgType) -> Result<LogicalPlan> {
+        let (qualifier, field) = bound.plan.schema().qualified_field(0);
+        let column = Typed::new(Expr::Column(Column::from((qualifier, field))), bound.columns[0].ty);
+        if column.ty == ty && compare::sorts_natively(ty) {
+            return Ok(bound.plan.clone());
+        }
+        let column = self.coerce(column, ty)?;
+        let key = self.sort_key(column.expr, ty)?.alias("key");
+        planning(LogicalPlanBuilder::from(bound.plan.clone()).project(vec![key]).and_then(|b| b.build()))
+    }
+
+    /// `x op ANY (...)`, `x op ALL (...)` over an array or a subquery.
+    pub(super) fn any_all(
+        &mut self,
+        left: &ast::Expr,
+        op: &ast::BinaryOperator,
+        right: &ast::Expr,
+        any: bool,
+        ctx: &Ctx<'_>,
+    ) -> Result<Typed> {
+        let name = operator_name(op)?;
+        if let ast::Expr::Subquery(query) = right {
+            if any && name == "=" {
+                return self.in_subquery(left, query, false, ctx);
+            }
+            let needle = self.expr(left, ctx)?;
+            let list = self.array_subquery(query, ctx)?;
+            return self.any_all_of(needle, &name, list, any, None);
+        }
+        let needle = self.expr(left, ctx)?;
+        let list = self.expr(right, ctx)?;
+        let position = list.position;
+        let list = if list.is_unknown() {
+            let element = if needle.is_unknown() { PgType::TEXT } else { needle.ty };
+            let array = element.array().ok_or_else(|| SqlError::unsupported("a multidimensional array"))?;
+            self.coerce(list, array)?
+        } else {
+            list
+        };
+        self.any_all_of(needle, &name, list, any, position)
+    }
+
+    fn any_all_of(&mut self, needle: Typed, name: &str, list: Typed, any: bool, position: Option<u32>) -> Result<Typed> {
+        let Some(element) = list.ty.list_element() else {
+            return Err(SqlError::new(
+                SqlState::WRONG_OBJECT_TYPE,
+                "op ANY/ALL (array) requires array on right side",
+            )
+            .at(position));
+        };
+        let ty = if compare::operator(name).is_some() {
+            compare::common(needle.ty, element)
+        } else {
+            Some(PgType::TEXT)
+        };
+        let (Some(ty), Some(imp)) = (ty, functions::any_all(name, any)) else {
+            return Err(SqlError::new(
+                SqlState::UNDEFINED_FUNCTION,
+                format!("operator does not exist: {} {name} {}", needle.ty.sql_name(), element.sql_name()),
+            )
+            .hint("No operator matches the given name and argument types. You might need to add explicit type casts.")
+            .at(position));
+        };
+        let needle = self.coerce(needle, ty)?;
+        let array = ty.array().ok_or_else(|| SqlError::unsupported("a multidimensional array"))?;
+        let list = if element == ty { list } else { self.coerce(list, array)? };
+        let resolved = Resolved {
+            name: if any { "any" } else { "all" },
+            args: vec![ty, array],
+            ret: PgType::BOOL,
+            list: false,
+            typmod: -1,
+            explicit: false,
+            volatility: functions::Volatility::Immutable,
+            imp,
+        };
+        let expr = self.fold_constant(resolved.call(vec![needle.expr, list.expr]))?;
+        Ok(Typed::new(expr, PgType::BOOL).at(position))
+    }
+
+    /// Puts Apply nodes over `plan` for the subqueries whose columns the next node's expressions use.
+    pub(super) fn attach(&mut self, mut plan: LogicalPlan, applies: Vec<Apply>) -> Result<LogicalPlan> {
+        for apply in applies {
+            let added = Schema::new(vec![Field::new(&apply.column, apply.carrier.clone(), true)]);
+            let added = planning(DFSchema::try_from(added))?;
+            plan = apply_over(plan, apply.inner, apply.outer, apply.mode, &added)?;
+        }
+        Ok(plan)
+    }
+}
+
+/// An Apply node over `input`.
+pub(super) fn apply_over(
+    input: LogicalPlan,
+    inner: LogicalPlan,
+    outer: Vec<OuterRef>,
+    mode: ApplyMode,
+    added: &DFSchema,
+) -> Result<LogicalPlan> {
+    let schema = Arc::new(planning(input.schema().join(added))?);
+    let (ids, values) = outer.into_iter().map(|o| (o.id, o.expr.expr)).unzip();
+    Ok(ApplyNode { input, inner: Arc::new(inner), ids, values, mode, schema }.plan())
+}
+
+/// The subquery as DataFusion's own, where its rewriting to a join is known to be right: as a condition of WHERE, with
+/// what it takes from outside only plain columns, used only in filters above which nothing counts or cuts rows.
+fn native(ctx: &Ctx<'_>, plan: &LogicalPlan, outer: &[OuterRef]) -> Result<Option<Subquery>> {
+    if ctx.clause != Clause::Where || ctx.in_aggregate {
+        return Ok(None);
+    }
+    if !outer.iter().all(|o| matches!(o.expr.expr, Expr::Column(_))) || !decorrelates(plan, outer) {
+        return Ok(None);
+    }
+    let mut columns = Vec::new();
+    let plan = planning(plan.clone().transform_up(|node| {
+        node.map_expressions(|e| {
+            e.transform_up(|e| {
+                let Expr::Placeholder(Placeholder { id, field: Some(field) }) = &e else {
+                    return Ok(Transformed::no(e));
+                };
+                let wanted = outer.iter().find(|o| o.id == id.trim_start_matches('$'));
+                let Some(Expr::Column(column)) = wanted.map(|o| &o.expr.expr) else {
+                    return Ok(Transformed::no(e));
+                };
+                let reference = Expr::OuterReferenceColumn(Arc::clone(field), column.clone());
+                columns.push(reference.clone());
+                Ok(Transformed::yes(reference))
+            })
+        })
+    }))?
+    .data;
+    columns.dedup();
+    Ok(Some(Subquery { subquery: Arc::new(plan), outer_ref_columns: columns, spans: Default::default() }))
+}
+
+fn decorrelates(plan: &LogicalPlan, outer: &[OuterRef]) -> bool {
+    if outer.is_empty() {
+        return true;
+    }
+    let mentions = |node: &LogicalPlan| {
+        let mut found = false;
+        let _ = node.apply_expressions(|e| {
+            e.apply(|e| {
+                if let Expr::Placeholder(p) = e {
+                    found |= p.id.starts_with("$outer:");
+                }
+                Ok(TreeNodeRecursion::Continue)
+            })
+        });
+        found
+    };
+    match plan {
+        LogicalPlan::Filter(f) => decorrelates(&f.input, outer),
+        LogicalPlan::Projection(p) => !mentions(plan) && decorrelates(&p.input, outer),
+        LogicalPlan::SubqueryAlias(a) => decorrelates(&a.input, outer),
+        LogicalPlan::TableScan(_) => !mentions(plan),
+        _ => false,
+    }
+}

@@ -1,0 +1,171 @@
+//! Comparison, grouping and ordering: which types compare with which, and by what key.
+//!
+//! A type whose carrier does not sort as PostgreSQL sorts the type has a sort key: an expression whose native order and
+//! equality are the type's. Everything that compares (operators, joins, GROUP BY, DISTINCT, ORDER BY, PARTITION BY)
+//! compares keys, so that there is one definition of equality.
+
+use std::sync::Arc;
+
+use datafusion::arrow::array::{Array, ArrayRef, AsArray, BinaryBuilder, PrimitiveArray, StringBuilder};
+use datafusion::arrow::datatypes::{ArrowPrimitiveType, Float32Type, Float64Type, IntervalMonthDayNanoType};
+use datafusion::logical_expr::{Expr, Operator};
+use kalamdb_catalog::{PgType, Result};
+
+use super::coerce::can_coerce;
+use super::functions::{Call, ScalarImpl, Volatility};
+use super::udf::Resolved;
+use crate::types::{Interval, Numeric, json};
+
+/// The comparison that an operator name means.
+pub fn operator(name: &str) -> Option<Operator> {
+    Some(match name {
+        "=" => Operator::Eq,
+        "<>" => Operator::NotEq,
+        "<" => Operator::Lt,
+        "<=" => Operator::LtEq,
+        ">" => Operator::Gt,
+        ">=" => Operator::GtEq,
+        _ => return None,
+    })
+}
+
+/// The type in which values of `l` and `r` are compared, if they can be.
+pub fn common(l: PgType, r: PgType) -> Option<PgType> {
+    if l == r {
+        return Some(if l == PgType::UNKNOWN || l == PgType::VARCHAR { PgType::TEXT } else { l });
+    }
+    if l == PgType::UNKNOWN || r == PgType::UNKNOWN {
+        let known = if l == PgType::UNKNOWN { r } else { l };
+        return Some(if known == PgType::VARCHAR { PgType::TEXT } else { known });
+    }
+    let (li, ri) = (l.info(), r.info());
+    if l.is_oid_like() || r.is_oid_like() {
+        let other = if l.is_oid_like() { r } else { l };
+        let fits = (l.is_oid_like() && r.is_oid_like()) || other.is_integer();
+        return (fits && l != PgType::XID && r != PgType::XID).then_some(PgType::OID).or_else(|| xid(l, r));
+    }
+    if li.category != ri.category {
+        return None;
+    }
+    if li.category == 'S' {
+        return Some(PgType::TEXT);
+    }
+    // `date < timestamp` and the like: the one that the other turns into.
+    match (can_coerce(l, r), can_coerce(r, l)) {
+        (true, _) => Some(r),
+        (_, true) => Some(l),
+        _ => None,
+    }
+}
+
+/// xid = int4
+fn xid(l: PgType, r: PgType) -> Option<PgType> {
+    let other = if l == PgType::XID { r } else { l };
+    (l == PgType::XID || r == PgType::XID).then_some(())?;
+    matches!(other, PgType::INT4).then_some(PgType::XID)
+}
+
+/// True if the type has this comparison.
+pub fn comparable(ty: PgType, op: Operator) -> bool {
+    let ty = ty.element().unwrap_or(ty);
+    match ty {
+        PgType::JSON | PgType::XML | PgType::UNKNOWN | PgType::RECORD | PgType::VOID | PgType::PG_NODE_TREE => false,
+        PgType::XID | PgType::CID | PgType::ACLITEM => matches!(
+            op,
+            Operator::Eq | Operator::NotEq | Operator::IsDistinctFrom | Operator::IsNotDistinctFrom
+        ),
+        _ => true,
+    }
+}
+
+/// True if the carrier itself sorts as the type does.
+pub fn sorts_natively(ty: PgType) -> bool {
+    key_function(ty).is_none()
+}
+
+/// The expression to compare values of `ty` by.
+pub fn sort_key(expr: Expr, ty: PgType) -> Expr {
+    let Some(imp) = key_function(ty) else { return expr };
+    let ret = match ty {
+        PgType::FLOAT4 | PgType::FLOAT8 => ty,
+        PgType::BPCHAR => PgType::TEXT,
+        _ => PgType::BYTEA,
+    };
+    Resolved {
+        name: "sort_key",
+        args: vec![ty],
+        ret,
+        list: false,
+        typmod: -1,
+        explicit: false,
+        volatility: Volatility::Immutable,
+        imp,
+    }
+    .call(vec![expr])
+}
+
+fn key_function(ty: PgType) -> Option<ScalarImpl> {
+    match ty {
+        PgType::NUMERIC => Some(numeric_key),
+        PgType::INTERVAL => Some(interval_key),
+        PgType::FLOAT4 => Some(|_, args| Ok(float_key::<Float32Type>(&args[0], |f| if f.is_nan() { f32::NAN } else { f + 0.0 }))),
+        PgType::FLOAT8 => Some(|_, args| Ok(float_key::<Float64Type>(&args[0], |f| if f.is_nan() { f64::NAN } else { f + 0.0 }))),
+        PgType::BPCHAR => Some(bpchar_key),
+        PgType::JSONB => Some(jsonb_key),
+        _ => None,
+    }
+}
+
+/// 1.5 and 1.50 are equal: the key is the encoding without the display scale.
+fn numeric_key(_: &Call<'_>, args: &[ArrayRef]) -> Result<ArrayRef> {
+    binary_key(&args[0], args[0].as_binary::<i32>().iter(), |v, out| out.extend_from_slice(Numeric::sort_key(v)))
+}
+
+/// '1 month' and '30 days' are equal.
+fn interval_key(_: &Call<'_>, args: &[ArrayRef]) -> Result<ArrayRef> {
+    let array = args[0].as_primitive::<IntervalMonthDayNanoType>();
+    binary_key(&args[0], array.iter(), |v, out| {
+        let interval = Interval { months: v.months, days: v.days, micros: v.nanoseconds };
+        out.extend_from_slice(&interval.sort_key());
+    })
+}
+
+/// Trailing blanks of char(n) do not count.
+fn bpchar_key(_: &Call<'_>, args: &[ArrayRef]) -> Result<ArrayRef> {
+    let array = args[0].as_string::<i32>();
+    let mut out = StringBuilder::with_capacity(array.len(), array.value_data().len());
+    for value in array {
+        out.append_option(value.map(|v| v.trim_end_matches(' ')));
+    }
+    Ok(Arc::new(out.finish()))
+}
+
+fn jsonb_key(_: &Call<'_>, args: &[ArrayRef]) -> Result<ArrayRef> {
+    binary_key(&args[0], args[0].as_string::<i32>().iter(), |v, out| out.extend(json::jsonb_sort_key(v)))
+}
+
+/// -0 equals 0, and all NaNs are one value above infinity, as Arrow's total order then has it.
+fn float_key<T: ArrowPrimitiveType>(array: &ArrayRef, normal: impl Fn(T::Native) -> T::Native) -> ArrayRef {
+    let out: PrimitiveArray<T> = array.as_primitive::<T>().unary(normal);
+    Arc::new(out)
+}
+
+fn binary_key<V>(
+    array: &ArrayRef,
+    values: impl Iterator<Item = Option<V>>,
+    write: impl Fn(V, &mut Vec<u8>),
+) -> Result<ArrayRef> {
+    let mut out = BinaryBuilder::with_capacity(array.len(), array.len() * 12);
+    let mut key = Vec::new();
+    for value in values {
+        match value {
+            None => out.append_null(),
+            Some(v) => {
+                key.clear();
+                write(v, &mut key);
+                out.append_value(&key);
+            }
+        }
+    }
+    Ok(Arc::new(out.finish()))
+}

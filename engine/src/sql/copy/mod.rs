@@ -1,0 +1,58 @@
+//! The bytes of COPY (manual, COPY, "File Formats"): text, CSV and binary, in both directions.
+//!
+//! [`CopyParser`] takes input in any chunking and gives whole rows of typed values to a [`CopySink`]; [`CopyWriter`]
+//! turns batches into bytes; [`parse_copy_options`] checks the options. Errors name relation, line and column as
+//! PostgreSQL's do. Neither side allocates per value.
+
+mod binary;
+mod lines;
+mod options;
+mod parser;
+mod split;
+mod writer;
+
+use kalamdb_catalog::{Result, SqlError, SqlState};
+
+use super::CopyIn;
+use crate::types::Value;
+
+pub use options::parse_copy_options;
+pub use parser::CopyParser;
+pub use writer::{CopyRows, CopyWriter};
+
+/// Where the rows of a COPY FROM go.
+pub trait CopySink: Send {
+    /// One row, one value per column of the data. An error ends the COPY, with the row's line in its context.
+    fn row(&mut self, values: &[Value<'_>]) -> Result<()>;
+}
+
+/// The engine's half of a COPY FROM STDIN under way.
+pub struct CopyInState {
+    pub parser: CopyParser,
+    pub sink: Box<dyn CopySink>,
+}
+
+impl CopyInState {
+    /// Takes the next bytes of the client.
+    pub fn feed(&mut self, data: &[u8]) -> Result<()> {
+        self.parser.feed(data, self.sink.as_mut())
+    }
+
+    /// The client has sent all: reads a last line without an end. Gives the number of rows.
+    pub fn finish(&mut self) -> Result<u64> {
+        self.parser.finish(self.sink.as_mut())
+    }
+}
+
+impl CopyIn {
+    /// The error of a COPY that the client gave up (CopyFail).
+    pub fn failed(&self, reason: &str) -> SqlError {
+        SqlError::new(SqlState::QUERY_CANCELED, format!("COPY from stdin failed: {reason}"))
+            .context(self.state.parser.next_line_context())
+    }
+}
+
+/// `22P04`, the error of malformed data.
+fn bad_format(message: impl Into<String>) -> SqlError {
+    SqlError::new(SqlState::BAD_COPY_FILE_FORMAT, message)
+}

@@ -1,0 +1,24 @@
+//! The data directory: one RocksDB, keys, rows, and the reads at a snapshot.
+//!
+//! README.md beside this file gives the format byte by byte. Nothing outside this module names RocksDB; `txn` writes
+//! through [`Batch`] and reads through [`Storage::get`] and [`Storage::scan`].
+
+mod batch;
+mod bulk;
+mod cell;
+mod change_log;
+mod error;
+mod gc;
+mod iter;
+pub mod keys;
+mod open;
+pub mod row_codec;
+mod store;
+
+pub use batch::{UNCOMMITTED, ctid, xmin};
+pub use bulk::{BulkOutcome, BulkWriter};
+pub use change_log::{Change, ChangeIter, ChangeOp};
+pub use iter::{RowIter, RowRef};
+pub use keys::{encode_key, row_id_key};
+pub use row_codec::{BatchDecoder, RowLayout, RowMeta, ScanColumn};
+pub use store::{Batch, Storage, StorageOptions, Version};

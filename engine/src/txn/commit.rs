@@ -1,0 +1,228 @@
+//! Commit: one thread, one order.
+//!
+//! Transactions that wait are merged into one batch and one fsync, each with a sequence number of its own, in the order
+//! of the queue. The steps are those of design.md, section 4; after the write nothing can fail. A transaction with
+//! catalog changes commits alone, because it is checked against the catalog that its predecessor leaves.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use kalamdb_catalog::{Catalog, CatalogChange, Result, SqlError, SqlState, StorageId};
+use tokio::sync::{mpsc, oneshot};
+
+use super::locks::{Held, conflict};
+use super::manager::Shared;
+use super::write_set::WriteSet;
+use crate::storage::Batch;
+
+/// Transactions in one batch.
+const GROUP_MAX: usize = 512;
+/// Bytes of write sets after which a group is closed.
+const GROUP_BYTES_MAX: usize = 4 << 20;
+
+/// What a transaction hands over to be committed.
+pub(super) struct CommitWork {
+    pub(super) writes: Arc<WriteSet>,
+    pub(super) changes: Vec<CatalogChange>,
+    /// Storages filled in bulk; the commit makes them part of the catalog, or they go.
+    pub(super) bulk: Vec<StorageId>,
+    pub(super) held: Arc<Held>,
+    pub(super) sync: bool,
+}
+
+pub(super) struct CommitRequest {
+    pub(super) work: CommitWork,
+    pub(super) reply: oneshot::Sender<Result<u64>>,
+}
+
+impl Drop for CommitWork {
+    /// However a request ends, its locks do. Releasing twice does nothing.
+    fn drop(&mut self) {
+        self.held.release();
+    }
+}
+
+/// The commit thread. Ends when all senders are gone and the queue is empty.
+pub(super) fn run(shared: &Shared, mut queue: mpsc::Receiver<CommitRequest>) {
+    let mut group: Vec<CommitRequest> = Vec::new();
+    while let Some(first) = queue.blocking_recv() {
+        let mut bytes = 0;
+        let mut next = Some(first);
+        while let Some(request) = next {
+            bytes += request.work.writes.bytes();
+            let alone = !request.work.changes.is_empty();
+            if alone {
+                commit(shared, std::mem::take(&mut group));
+            }
+            group.push(request);
+            if alone || group.len() >= GROUP_MAX || bytes >= GROUP_BYTES_MAX {
+                break;
+            }
+            next = queue.try_recv().ok();
+        }
+        commit(shared, std::mem::take(&mut group));
+    }
+}
+
+fn commit(shared: &Shared, group: Vec<CommitRequest>) {
+    if group.is_empty() {
+        return;
+    }
+    let base = shared.written_seq.load(Ordering::Relaxed);
+    let result = write(shared, &group, base);
+    match result {
+        Ok(replaced) => {
+            let last = base + group.len() as u64;
+            shared.janitor.drop_later(last, replaced);
+            // Oldest first, so that answers come in commit order.
+            for (request, seq) in group.into_iter().zip(base + 1..) {
+                request.work.held.release();
+                let _ = request.reply.send(Ok(seq));
+            }
+        }
+        Err(error) => {
+            let (visible, _) = shared.snapshots.current();
+            for mut request in group {
+                shared.janitor.drop_later(visible, std::mem::take(&mut request.work.bulk));
+                request.work.held.release();
+                let _ = request.reply.send(Err(error.clone()));
+            }
+        }
+    }
+}
+
+/// Steps 1 to 5. Gives the storages that the catalog does not name any more.
+fn write(shared: &Shared, group: &[CommitRequest], base: u64) -> Result<Vec<StorageId>> {
+    let changes: &[CatalogChange] = match group {
+        [only] => &only.work.changes,
+        _ => &[],
+    };
+    let mut replaced = validate(&shared.snapshots.current().1, changes)?;
+    let mut batch = Batch::default();
+    let mut deleted = Vec::new();
+    let (mut log_bytes, mut sync) = (0, false);
+    for (request, seq) in group.iter().zip(base + 1..) {
+        log_bytes += fill(shared, &mut batch, &request.work.writes, seq, &mut deleted);
+        sync |= request.work.sync;
+    }
+    let last = base + group.len() as u64;
+    batch.put_last_seq(&shared.storage, last);
+    shared.storage.write(batch, sync)?;
+    shared.written_seq.store(last, Ordering::Relaxed);
+    for (request, seq) in group.iter().zip(base + 1..) {
+        request.work.held.committed(seq);
+    }
+    shared.snapshots.publish(last, changes);
+    shared.janitor.committed(last, sync, log_bytes as u64, deleted);
+    if let [only] = group
+        && !only.work.bulk.is_empty()
+    {
+        // A storage filled and given up again in the same transaction.
+        let (_, catalog) = shared.snapshots.current();
+        let unnamed = |id: &&StorageId| !catalog.tables().any(|t| t.definition.storage == **id);
+        replaced.extend(only.work.bulk.iter().filter(unnamed));
+    }
+    Ok(replaced)
+}
+
+/// Adds one transaction's rows and change log to the batch; gives the bytes of the log.
+fn fill(shared: &Shared, batch: &mut Batch, writes: &WriteSet, seq: u64, deleted: &mut Vec<(u64, Vec<u8>)>) -> usize {
+    let storage = &*shared.storage;
+    let mut log_bytes = 0;
+    let mut index = 0;
+    for (key, written) in writes.iter() {
+        let (before, after) = (written.before.as_deref(), written.after.as_deref());
+        if before.is_none() && after.is_none() {
+            continue;
+        }
+        batch.put_row(storage, key, seq, after.unwrap_or_default());
+        log_bytes += batch.put_change(storage, (seq, index), written.table, key, before, after);
+        if after.is_none() {
+            deleted.push((seq, key.to_vec()));
+        }
+        index += 1;
+    }
+    log_bytes
+}
+
+/// Checks catalog changes against the newest catalog: what the locks on single relations cannot see. Gives the storages
+/// that the changes replace.
+fn validate(current: &Arc<Catalog>, changes: &[CatalogChange]) -> Result<Vec<StorageId>> {
+    if changes.is_empty() {
+        return Ok(Vec::new());
+    }
+    let mut next = Catalog::clone(current);
+    for change in changes {
+        check_name(&next, change)?;
+        next.apply(change);
+    }
+    for change in changes {
+        match change {
+            CatalogChange::PutTable(table) if next.table(table.oid).is_some() => {
+                if next.schema(table.schema).is_none() {
+                    return Err(conflict());
+                }
+            }
+            CatalogChange::DropSchema(oid) => {
+                if next.schema(*oid).is_none() && next.tables().any(|t| t.definition.schema == *oid) {
+                    return Err(conflict());
+                }
+            }
+            CatalogChange::DropDatabase(oid) => {
+                if next.database(*oid).is_none() && next.schemas(*oid).any(|s| s.database == *oid) {
+                    return Err(conflict());
+                }
+            }
+            CatalogChange::PutSchema(schema) => {
+                let gone = schema.database != 0 && next.database(schema.database).is_none();
+                if gone && next.schema(schema.oid).is_some() {
+                    return Err(conflict());
+                }
+            }
+            CatalogChange::PutTable(_) | CatalogChange::DropTable(_) | CatalogChange::PutDatabase(_) => {}
+        }
+    }
+    let mut replaced: Vec<StorageId> = Vec::new();
+    for change in changes {
+        let (CatalogChange::PutTable(kalamdb_catalog::TableDefinition { oid, .. }) | CatalogChange::DropTable(oid)) =
+            change
+        else {
+            continue;
+        };
+        let Some(old) = current.table(*oid).map(|t| t.definition.storage) else { continue };
+        if old != 0 && next.table(*oid).map(|t| t.definition.storage) != Some(old) && !replaced.contains(&old) {
+            replaced.push(old);
+        }
+    }
+    Ok(replaced)
+}
+
+/// 23505 on pg_class, pg_namespace or pg_database if another object has the name by now, as PostgreSQL reports it when
+/// two transactions create the same thing.
+fn check_name(next: &Catalog, change: &CatalogChange) -> Result<()> {
+    let (taken, index, key) = match change {
+        CatalogChange::PutTable(t) => (
+            next.table_by_name(t.schema, &t.name).is_some_and(|other| other.definition.oid != t.oid),
+            "pg_class_relname_nsp_index",
+            format!("(relname, relnamespace)=({}, {})", t.name, t.schema),
+        ),
+        CatalogChange::PutSchema(s) => (
+            next.schemas(s.database).any(|other| other.name == s.name && other.oid != s.oid),
+            "pg_namespace_nspname_index",
+            format!("(nspname)=({})", s.name),
+        ),
+        CatalogChange::PutDatabase(d) => (
+            next.database_by_name(&d.name).is_some_and(|other| other.oid != d.oid),
+            "pg_database_datname_index",
+            format!("(datname)=({})", d.name),
+        ),
+        CatalogChange::DropTable(_) | CatalogChange::DropSchema(_) | CatalogChange::DropDatabase(_) => return Ok(()),
+    };
+    if !taken {
+        return Ok(());
+    }
+    let message = format!("duplicate key value violates unique constraint \"{index}\"");
+    Err(SqlError::new(SqlState::UNIQUE_VIOLATION, message)
+        .detail(format!("Key {key} already exists."))
+        .constraint(index))
+}

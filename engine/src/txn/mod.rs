@@ -1,0 +1,19 @@
+//! Transactions: the only door to data and catalog.
+//!
+//! README.md beside this file shows a statement as the calls it becomes, and the invariants.
+
+mod commit;
+mod janitor;
+mod locks;
+mod manager;
+mod reader;
+mod row_ids;
+mod snapshots;
+mod statement;
+mod transaction;
+mod write_set;
+
+pub use manager::{ChangeLogOptions, TxnManager, TxnOptions};
+pub use reader::{TxnReader, TxnScan};
+pub use statement::{ApplyOutcome, InsertOutcome, StatementWrites, TableRef};
+pub use transaction::{CatalogWrite, Transaction};

@@ -1,0 +1,94 @@
+//! Which commits are visible, and to whom.
+//!
+//! A snapshot is a sequence number together with the catalog of that moment. Both are read, and both are moved on by a
+//! commit, under one short lock: no snapshot sees rows without their catalog or the reverse. Every snapshot is counted
+//! while someone holds it; the smallest one is the horizon below which old versions may go.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use kalamdb_catalog::{Catalog, CatalogChange, SchemaRegistry};
+use parking_lot::Mutex;
+
+#[derive(Debug)]
+pub(super) struct Snapshots {
+    state: Mutex<State>,
+    registry: Arc<SchemaRegistry>,
+    /// Shared with storage's compaction filter. Never moves back.
+    horizon: Arc<AtomicU64>,
+}
+
+#[derive(Debug)]
+struct State {
+    /// The newest visible commit.
+    seq: u64,
+    /// Snapshots held, with how many hold each.
+    held: BTreeMap<u64, u32>,
+}
+
+/// A snapshot held; versions it can see stay until it is dropped.
+#[derive(Debug)]
+pub(super) struct Snapshot {
+    seq: u64,
+    snapshots: Arc<Snapshots>,
+}
+
+impl Snapshots {
+    pub(super) fn new(seq: u64, registry: Arc<SchemaRegistry>, horizon: Arc<AtomicU64>) -> Snapshots {
+        horizon.store(seq, Ordering::Release);
+        Snapshots { state: Mutex::new(State { seq, held: BTreeMap::new() }), registry, horizon }
+    }
+
+    /// A snapshot of now, with its catalog.
+    pub(super) fn take(self: &Arc<Self>) -> (Arc<Snapshot>, Arc<Catalog>) {
+        let mut state = self.state.lock();
+        let seq = state.seq;
+        *state.held.entry(seq).or_insert(0) += 1;
+        let catalog = self.registry.current();
+        drop(state);
+        (Arc::new(Snapshot { seq, snapshots: Arc::clone(self) }), catalog)
+    }
+
+    /// The newest visible commit, with its catalog.
+    pub(super) fn current(&self) -> (u64, Arc<Catalog>) {
+        let state = self.state.lock();
+        (state.seq, self.registry.current())
+    }
+
+    /// Commit steps 4 and 5: makes everything up to `seq` visible.
+    pub(super) fn publish(&self, seq: u64, changes: &[CatalogChange]) {
+        let mut state = self.state.lock();
+        self.registry.apply(changes);
+        state.seq = seq;
+        self.move_horizon(&state);
+    }
+
+    pub(super) fn horizon(&self) -> u64 {
+        self.horizon.load(Ordering::Acquire)
+    }
+
+    fn move_horizon(&self, state: &State) {
+        let oldest = state.held.first_key_value().map_or(state.seq, |(seq, _)| *seq);
+        self.horizon.store(oldest, Ordering::Release);
+    }
+}
+
+impl Snapshot {
+    pub(super) fn seq(&self) -> u64 {
+        self.seq
+    }
+}
+
+impl Drop for Snapshot {
+    fn drop(&mut self) {
+        let mut state = self.snapshots.state.lock();
+        if let Some(count) = state.held.get_mut(&self.seq) {
+            *count -= 1;
+            if *count == 0 {
+                state.held.remove(&self.seq);
+                self.snapshots.move_horizon(&state);
+            }
+        }
+    }
+}

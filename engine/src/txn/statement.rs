@@ -1,0 +1,256 @@
+//! The writes of one statement, collected while its query still reads the state before it.
+//!
+//! Locks are taken as writes are added, and stay to the end of the transaction even if the statement fails. Uniqueness
+//! is looked at as rows are inserted; for rows that an UPDATE moves to another key, at the end of the statement, so that
+//! `UPDATE t SET id = id + 1` succeeds whenever the result is unique. PostgreSQL fails there or not depending on the
+//! order in which it comes across the rows.
+
+use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use kalamdb_catalog::{Oid, Result, SqlError, SqlState, StorageId};
+
+use super::locks::{Held, Table, conflict};
+use super::reader::TxnReader;
+use crate::storage::RowLayout;
+
+/// The table that is written to.
+#[derive(Clone, Debug)]
+pub struct TableRef {
+    pub oid: Oid,
+    pub storage: StorageId,
+    pub layout: Arc<RowLayout>,
+}
+
+impl TableRef {
+    pub fn new(layout: Arc<RowLayout>) -> TableRef {
+        TableRef { oid: layout.oid, storage: layout.storage, layout }
+    }
+}
+
+/// What became of an INSERT's row.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum InsertOutcome {
+    Ok,
+    /// A row with this key is committed or written by this transaction: 23505.
+    Duplicate,
+    /// Another transaction that has not ended is writing this key: 40001.
+    Conflict,
+}
+
+/// What became of a statement.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum ApplyOutcome {
+    Ok,
+    /// Two rows would have the same key: the table, and the new row as stored. Nothing has been applied.
+    Duplicate {
+        table: Oid,
+        row: Bytes,
+    },
+}
+
+/// Made by `Transaction::statement`, ended by `Transaction::apply`; dropped, it leaves no trace but its locks.
+#[derive(Debug)]
+pub struct StatementWrites {
+    pub(super) reader: TxnReader,
+    pub(super) ops: BTreeMap<Bytes, Op>,
+    held: Arc<Held>,
+    /// Tables locked by this statement; mostly one.
+    tables: Vec<(Oid, Arc<Table>)>,
+    pub(super) bytes: usize,
+    bytes_max: usize,
+}
+
+/// What the statement does to one key.
+#[derive(Debug)]
+pub(super) struct Op {
+    pub(super) table: Oid,
+    /// The row there before, if the statement updated, moved or deleted it.
+    pub(super) old: Option<Bytes>,
+    pub(super) new: Option<Bytes>,
+    /// `new` came by a change of key and has not been looked at for uniqueness.
+    moved: bool,
+    /// Another row that came to have this key.
+    clash: Option<Bytes>,
+}
+
+impl StatementWrites {
+    pub(super) fn new(reader: TxnReader, held: Arc<Held>, bytes_max: usize) -> StatementWrites {
+        let bytes = reader.writes.bytes();
+        StatementWrites { reader, ops: BTreeMap::new(), held, tables: Vec::new(), bytes, bytes_max }
+    }
+
+    /// Adds a row. Locks the key.
+    pub fn insert(
+        &mut self,
+        table: &TableRef,
+        key: impl Into<Vec<u8>>,
+        row: impl Into<Vec<u8>>,
+    ) -> Result<InsertOutcome> {
+        let (key, row) = (Bytes::from(key.into()), Bytes::from(row.into()));
+        self.share(table.oid)?;
+        self.count(key.len() + row.len())?;
+        // Hidden row ids are never given twice: nothing to lock, nothing to find.
+        if table.layout.has_primary_key {
+            if self.held.row(&key).is_err() {
+                return Ok(InsertOutcome::Conflict);
+            }
+            if let Some(op) = self.ops.get_mut(&key) {
+                if op.new.is_some() {
+                    return Ok(InsertOutcome::Duplicate);
+                }
+                op.new = Some(row);
+                return Ok(InsertOutcome::Ok);
+            }
+            if self.exists(&key)? {
+                return Ok(InsertOutcome::Duplicate);
+            }
+        }
+        self.ops.insert(key, Op { table: table.oid, old: None, new: Some(row), moved: false, clash: None });
+        Ok(InsertOutcome::Ok)
+    }
+
+    /// Replaces a row. Ok(false) if this statement has updated or deleted it already: the first time counts, as in
+    /// PostgreSQL. 40001 if another transaction has changed it since the snapshot or is about to.
+    pub fn update(
+        &mut self,
+        table: &TableRef,
+        key: &[u8],
+        old_row: &[u8],
+        new_row: impl Into<Vec<u8>>,
+    ) -> Result<bool> {
+        self.change(table, key, old_row, Some(Bytes::from(new_row.into())))
+    }
+
+    /// Deletes a row; otherwise like [`StatementWrites::update`].
+    pub fn delete(&mut self, table: &TableRef, key: &[u8], old_row: &[u8]) -> Result<bool> {
+        self.change(table, key, old_row, None)
+    }
+
+    /// Replaces a row by one with another key. Whether that key is free is looked at when the statement is applied.
+    pub fn rekey(
+        &mut self,
+        table: &TableRef,
+        old_key: &[u8],
+        old_row: &[u8],
+        new_key: impl Into<Vec<u8>>,
+        new_row: impl Into<Vec<u8>>,
+    ) -> Result<bool> {
+        let (new_key, new_row) = (Bytes::from(new_key.into()), Bytes::from(new_row.into()));
+        if *new_key == *old_key {
+            return self.change(table, old_key, old_row, Some(new_row));
+        }
+        if !self.change(table, old_key, old_row, None)? {
+            return Ok(false);
+        }
+        self.count(new_key.len() + new_row.len())?;
+        self.held.row(&new_key)?;
+        match self.ops.entry(new_key) {
+            Entry::Vacant(free) => {
+                free.insert(Op { table: table.oid, old: None, new: Some(new_row), moved: true, clash: None });
+            }
+            Entry::Occupied(mut op) => {
+                let op = op.get_mut();
+                if op.new.is_some() {
+                    op.clash = Some(new_row);
+                } else {
+                    // The row that was here has gone, in this statement.
+                    op.new = Some(new_row);
+                }
+            }
+        }
+        Ok(true)
+    }
+
+    /// Rows changed so far, by key.
+    pub fn len(&self) -> usize {
+        self.ops.len()
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.ops.is_empty()
+    }
+
+    fn change(&mut self, table: &TableRef, key: &[u8], old_row: &[u8], new: Option<Bytes>) -> Result<bool> {
+        let lock = self.share(table.oid)?;
+        if self.held.row(key)? {
+            // With no commit on the table since the snapshot there is no newer version to look for. The lock came
+            // first: whoever held it before has noted its commit.
+            self.check_unchanged(&lock, key)?;
+        }
+        if self.ops.get(key).is_some_and(|op| op.old.is_some()) {
+            return Ok(false);
+        }
+        self.count(key.len() + old_row.len() + new.as_ref().map_or(0, Bytes::len))?;
+        let old = Some(Bytes::copy_from_slice(old_row));
+        match self.ops.entry(Bytes::copy_from_slice(key)) {
+            Entry::Vacant(free) => {
+                free.insert(Op { table: table.oid, old, new, moved: false, clash: None });
+            }
+            Entry::Occupied(mut op) => {
+                // Another row has moved to this key.
+                let op = op.get_mut();
+                op.old = old;
+                op.moved = false;
+                if new.is_some() {
+                    op.clash = std::mem::replace(&mut op.new, new);
+                }
+            }
+        }
+        Ok(true)
+    }
+
+    fn check_unchanged(&self, table: &Table, key: &[u8]) -> Result<()> {
+        let snapshot = self.reader.snapshot_seq();
+        if table.written_after(snapshot) && self.reader.storage.newest_seq(key)?.is_some_and(|seq| seq > snapshot) {
+            return Err(conflict());
+        }
+        Ok(())
+    }
+
+    fn share(&mut self, oid: Oid) -> Result<Arc<Table>> {
+        if let Some((_, table)) = self.tables.iter().find(|(held, _)| *held == oid) {
+            return Ok(Arc::clone(table));
+        }
+        let table = self.held.share_table(oid, self.reader.snapshot_seq())?;
+        self.tables.push((oid, Arc::clone(&table)));
+        Ok(table)
+    }
+
+    /// True if a row with this key is committed, even after the snapshot, or written by this transaction.
+    fn exists(&self, key: &[u8]) -> Result<bool> {
+        if let Some(written) = self.reader.writes.get(key) {
+            return Ok(written.after.is_some());
+        }
+        Ok(self.reader.storage.newest(key)?.is_some_and(|version| !version.deleted))
+    }
+
+    fn count(&mut self, bytes: usize) -> Result<()> {
+        self.bytes += bytes;
+        if self.bytes > self.bytes_max { Err(too_large(self.bytes_max)) } else { Ok(()) }
+    }
+
+    /// Looks at the keys that rows have moved to.
+    pub(super) fn find_duplicate(&self) -> Result<Option<(Oid, Bytes)>> {
+        for (key, op) in &self.ops {
+            if let Some(row) = &op.clash {
+                return Ok(Some((op.table, row.clone())));
+            }
+            if op.moved
+                && let Some(row) = &op.new
+                && self.exists(key)?
+            {
+                return Ok(Some((op.table, row.clone())));
+            }
+        }
+        Ok(None)
+    }
+}
+
+pub(super) fn too_large(bytes_max: usize) -> SqlError {
+    SqlError::new(SqlState::OUT_OF_MEMORY, "transaction is too large")
+        .detail(format!("A transaction may hold {bytes_max} bytes of changes in memory."))
+        .hint("Split it into smaller ones, or raise max_transaction_bytes.")
+}

@@ -1,0 +1,294 @@
+//! The registry of running connections: who they are, what they run, and how to reach them from outside.
+//!
+//! CancelRequest finds its target here by pid and secret; pg_stat_activity, pg_cancel_backend and
+//! pg_terminate_backend by pid. A connection is in the registry from its start-up until its guard is dropped, so a
+//! pid that was handed out is unique among the living.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicI32, Ordering};
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use kalamdb_engine::session::{CancelHandle, CancelReason};
+use parking_lot::Mutex;
+use tokio::sync::{Notify, mpsc};
+
+use crate::limits::{ACTIVITY_QUERY_BYTES, ASYNC_MESSAGES_MAX};
+
+/// What the server may say to a client that has not asked.
+#[derive(Clone, Debug)]
+pub enum AsyncMessage {
+    /// NotificationResponse.
+    Notification { pid: i32, channel: String, payload: String },
+}
+
+/// pg_stat_activity.state.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum BackendState {
+    Active,
+    Idle,
+    IdleInTransaction,
+    IdleInFailedTransaction,
+}
+
+impl BackendState {
+    /// As pg_stat_activity shows it.
+    pub fn name(self) -> &'static str {
+        match self {
+            BackendState::Active => "active",
+            BackendState::Idle => "idle",
+            BackendState::IdleInTransaction => "idle in transaction",
+            BackendState::IdleInFailedTransaction => "idle in transaction (aborted)",
+        }
+    }
+}
+
+/// A row of pg_stat_activity. Times are microseconds since 1970.
+#[derive(Clone, Debug)]
+pub struct BackendInfo {
+    pub pid: i32,
+    pub user: String,
+    pub database: String,
+    pub application_name: String,
+    pub client_address: Option<String>,
+    pub backend_start: i64,
+    pub query_start: Option<i64>,
+    pub state_change: i64,
+    pub state: BackendState,
+    /// The running or last statement, cut at 1024 bytes.
+    pub query: String,
+}
+
+/// One running connection.
+#[derive(Debug)]
+pub struct Backend {
+    pid: i32,
+    secret: Vec<u8>,
+    cancel: CancelHandle,
+    messages: mpsc::Sender<AsyncMessage>,
+    terminating: AtomicBool,
+    /// Wakes the connection when `terminating` is set. Apart from the queue, which waits for transactions and may be full.
+    wake: Notify,
+    info: Mutex<BackendInfo>,
+}
+
+impl Backend {
+    pub fn pid(&self) -> i32 {
+        self.pid
+    }
+
+    pub fn info(&self) -> BackendInfo {
+        self.info.lock().clone()
+    }
+
+    /// Hands a message to the connection, which sends it when it is next between statements. False: its queue is
+    /// full or it is gone.
+    pub fn send(&self, message: AsyncMessage) -> bool {
+        self.messages.try_send(message).is_ok()
+    }
+
+    /// Ends the running statement, if there is one.
+    pub fn cancel(&self) {
+        self.cancel.cancel(CancelReason::User);
+    }
+
+    /// Ends the connection, and its statement at once.
+    pub fn terminate(&self) {
+        self.ask_to_end();
+        self.cancel.cancel(CancelReason::Shutdown);
+    }
+
+    /// Ends the connection when its statement is done.
+    pub(crate) fn ask_to_end(&self) {
+        self.terminating.store(true, Ordering::Release);
+        self.wake.notify_one();
+    }
+
+    /// Waits until the connection is asked to end.
+    pub(crate) async fn asked_to_end(&self) {
+        while !self.is_terminating() {
+            self.wake.notified().await;
+        }
+    }
+
+    pub(crate) fn is_terminating(&self) -> bool {
+        self.terminating.load(Ordering::Acquire)
+    }
+
+    pub(crate) fn running(&self, query: &str) {
+        let now = micros_now();
+        let mut info = self.info.lock();
+        info.state = BackendState::Active;
+        info.state_change = now;
+        info.query_start = Some(now);
+        info.query.clear();
+        info.query.push_str(&query[..query.floor_char_boundary(query.len().min(ACTIVITY_QUERY_BYTES))]);
+    }
+
+    pub(crate) fn idle(&self, state: BackendState) {
+        let mut info = self.info.lock();
+        if info.state != state {
+            info.state = state;
+            info.state_change = micros_now();
+        }
+    }
+
+    pub(crate) fn rename(&self, application_name: &str) {
+        self.info.lock().application_name = application_name.to_owned();
+    }
+}
+
+/// All running connections of a server.
+#[derive(Debug, Default)]
+pub struct Backends {
+    /// None while a connection starts up: the pid is taken, but there is nothing to cancel.
+    running: Mutex<HashMap<i32, Option<Arc<Backend>>>>,
+    next_pid: AtomicI32,
+}
+
+impl Backends {
+    /// The running connections, by pid.
+    pub fn list(&self) -> Vec<Arc<Backend>> {
+        let mut list: Vec<_> = self.running.lock().values().flatten().cloned().collect();
+        list.sort_by_key(|b| b.pid);
+        list
+    }
+
+    pub fn find(&self, pid: i32) -> Option<Arc<Backend>> {
+        self.running.lock().get(&pid).cloned().flatten()
+    }
+
+    /// pg_cancel_backend: false if there is no such backend.
+    pub fn cancel(&self, pid: i32) -> bool {
+        self.find(pid).map(|b| b.cancel()).is_some()
+    }
+
+    /// pg_terminate_backend: false if there is no such backend.
+    pub fn terminate(&self, pid: i32) -> bool {
+        self.find(pid).map(|b| b.terminate()).is_some()
+    }
+
+    /// CancelRequest. A wrong secret is not answered, as in PostgreSQL.
+    pub(crate) fn cancel_with_secret(&self, pid: i32, secret: &[u8]) {
+        if let Some(backend) = self.find(pid)
+            && same(&backend.secret, secret)
+        {
+            backend.cancel();
+        }
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.running.lock().len()
+    }
+
+    /// Takes a pid, unless `max` connections have one.
+    pub(crate) fn enter(self: &Arc<Self>, max: usize) -> Option<BackendGuard> {
+        let mut running = self.running.lock();
+        if running.len() >= max {
+            return None;
+        }
+        loop {
+            let pid = self.next_pid.fetch_add(1, Ordering::Relaxed) & i32::MAX;
+            if pid > 0 && !running.contains_key(&pid) {
+                running.insert(pid, None);
+                return Some(BackendGuard { backends: Arc::clone(self), pid });
+            }
+        }
+    }
+}
+
+/// A taken pid; gives it back when dropped.
+pub(crate) struct BackendGuard {
+    backends: Arc<Backends>,
+    pid: i32,
+}
+
+impl BackendGuard {
+    pub(crate) fn pid(&self) -> i32 {
+        self.pid
+    }
+
+    /// Makes the connection reachable. Gives the other end of its message queue.
+    pub(crate) fn register(
+        &self,
+        secret: Vec<u8>,
+        cancel: CancelHandle,
+        info: BackendInfo,
+    ) -> (Arc<Backend>, mpsc::Receiver<AsyncMessage>) {
+        let (messages, receiver) = mpsc::channel(ASYNC_MESSAGES_MAX);
+        let backend = Arc::new(Backend {
+            pid: self.pid,
+            secret,
+            cancel,
+            messages,
+            terminating: AtomicBool::new(false),
+            wake: Notify::new(),
+            info: Mutex::new(info),
+        });
+        self.backends.running.lock().insert(self.pid, Some(Arc::clone(&backend)));
+        (backend, receiver)
+    }
+}
+
+impl Drop for BackendGuard {
+    fn drop(&mut self) {
+        self.backends.running.lock().remove(&self.pid);
+    }
+}
+
+/// Compares without telling by its duration where the difference is.
+fn same(a: &[u8], b: &[u8]) -> bool {
+    a.len() == b.len() && a.iter().zip(b).fold(0, |acc, (x, y)| acc | (x ^ y)) == 0
+}
+
+/// Microseconds since 1970.
+pub(crate) fn micros_now() -> i64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| d.as_micros() as i64)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn info(pid: i32) -> BackendInfo {
+        BackendInfo {
+            pid,
+            user: "u".into(),
+            database: "d".into(),
+            application_name: String::new(),
+            client_address: None,
+            backend_start: 0,
+            query_start: None,
+            state_change: 0,
+            state: BackendState::Idle,
+            query: String::new(),
+        }
+    }
+
+    #[test]
+    fn pids_are_positive_unique_and_given_back() {
+        let backends = Arc::new(Backends::default());
+        backends.next_pid.store(i32::MAX, Ordering::Relaxed);
+        let guards: Vec<_> = (0..3).filter_map(|_| backends.enter(3)).collect();
+        let mut pids: Vec<_> = guards.iter().map(BackendGuard::pid).collect();
+        assert!(pids.iter().all(|&p| p > 0));
+        pids.dedup();
+        assert_eq!(pids.len(), 3);
+        assert!(backends.enter(3).is_none());
+        drop(guards);
+        assert_eq!(backends.len(), 0);
+    }
+
+    #[test]
+    fn cancel_needs_the_secret() {
+        let backends = Arc::new(Backends::default());
+        let Some(guard) = backends.enter(1) else { unreachable!("the registry is empty") };
+        let cancel = CancelHandle::default();
+        let (_backend, _receiver) = guard.register(vec![1, 2, 3, 4], cancel.clone(), info(guard.pid()));
+        backends.cancel_with_secret(guard.pid(), &[1, 2, 3, 5]);
+        backends.cancel_with_secret(guard.pid(), &[1, 2, 3]);
+        assert!(cancel.check().is_ok());
+        backends.cancel_with_secret(guard.pid(), &[1, 2, 3, 4]);
+        assert!(cancel.check().is_err());
+    }
+}

@@ -1,0 +1,122 @@
+//! Runs `testdata/sql/**/*.slt`, each file on an empty database, once with simple queries and once with the extended
+//! protocol.
+//!
+//! Every case that differs is reported with file, line and diff, and the run goes on: one missing feature hides nothing.
+//! Against PostgreSQL (`KALAMDB_PG_URL`) only the `pg_compat_` files run; `REWRITE=1` then stores its answers.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use crate::answer;
+use crate::client::{Client, Message};
+use crate::script::{self, Case, Script};
+use crate::support::{Target, rewriting, root, scripts};
+
+#[derive(Clone, Copy, PartialEq, Debug)]
+enum Protocol {
+    Simple,
+    Extended,
+}
+
+#[derive(Default)]
+struct Tally {
+    cases: usize,
+    failures: usize,
+}
+
+#[test]
+fn sql() {
+    let mut target = Target::start();
+    let mut files = scripts("sql", ".slt");
+    if target.is_postgres() {
+        files.retain(|f| f.file_name().is_some_and(|n| n.to_string_lossy().starts_with("pg_compat_")));
+    }
+    let mut total = Tally::default();
+    for (number, file) in files.iter().enumerate() {
+        for protocol in [Protocol::Simple, Protocol::Extended] {
+            let database = format!("slt_{number}_{}", if protocol == Protocol::Simple { "s" } else { "e" });
+            let tally = run_file(&mut target, file, protocol, &database);
+            println!("{:4} of {:4} {protocol:?} {}", tally.cases - tally.failures, tally.cases, shown(file));
+            total.cases += tally.cases;
+            total.failures += tally.failures;
+        }
+    }
+    println!("{} of {} cases agree, in {} files", total.cases - total.failures, total.cases, files.len());
+    assert_eq!(total.failures, 0, "failing cases");
+}
+
+fn run_file(target: &mut Target, file: &Path, protocol: Protocol, database: &str) -> Tally {
+    let text = std::fs::read_to_string(file).unwrap_or_else(|e| panic!("{}: {e}", file.display()));
+    let script = script::parse(&text);
+    let mut tally = Tally::default();
+    if let Err(e) = target.database(database) {
+        println!("{}: no database: {e}", shown(file));
+        return Tally { cases: script.cases.len(), failures: script.cases.len() };
+    }
+    let answers = run_cases(target, file, &script, protocol, database, &mut tally);
+    if rewriting() && protocol == Protocol::Simple {
+        std::fs::write(file, script::render(&script, &answers)).unwrap_or_else(|e| panic!("{}: {e}", file.display()));
+        tally.failures = 0;
+    }
+    tally
+}
+
+fn run_cases(
+    target: &mut Target,
+    file: &Path,
+    script: &Script,
+    protocol: Protocol,
+    database: &str,
+    tally: &mut Tally,
+) -> Vec<Vec<String>> {
+    let mut sessions: BTreeMap<&str, Client> = BTreeMap::new();
+    let mut answers = Vec::new();
+    for case in &script.cases {
+        let mut answer = match run_case(target, &mut sessions, case, protocol, database) {
+            Ok(messages) => {
+                let shows_position = if rewriting() { script.positions } else { true };
+                answer::lines(&messages, shows_position)
+            }
+            Err(e) => {
+                sessions.remove(case.session.as_str());
+                let crashed = if target.revive() { ", the server has crashed" } else { "" };
+                vec![format!("NO ANSWER: {e}{crashed}")]
+            }
+        };
+        if case.unordered && answer.len() > 1 {
+            answer[1..].sort();
+        }
+        tally.cases += 1;
+        if let Some(difference) = script::difference(case, &answer) {
+            tally.failures += 1;
+            if !rewriting() || protocol == Protocol::Extended {
+                println!("{}:{} {protocol:?}\n{}\n{difference}", shown(file), case.line, case.sql);
+            }
+        }
+        answers.push(answer);
+    }
+    answers
+}
+
+fn run_case<'a>(
+    target: &Target,
+    sessions: &mut BTreeMap<&'a str, Client>,
+    case: &'a Case,
+    protocol: Protocol,
+    database: &str,
+) -> std::io::Result<Vec<Message>> {
+    let session = case.session.as_str();
+    if !sessions.contains_key(session) {
+        sessions.insert(session, Client::connect(target.addr(), database)?);
+    }
+    let client = sessions.get_mut(session).unwrap_or_else(|| unreachable!("inserted above"));
+    match protocol {
+        Protocol::Extended if !case.simple_only => client.extended(&case.sql),
+        _ => client.simple(&case.sql),
+    }
+}
+
+/// The path as a message names it.
+fn shown(file: &Path) -> String {
+    file.strip_prefix(root()).unwrap_or(file).display().to_string()
+}

@@ -1,0 +1,247 @@
+//! The server under test: the built binary in a directory of its own, or a PostgreSQL that `KALAMDB_PG_URL` names.
+//!
+//! A server is always stopped by the process that started it, also when a test panics.
+
+use std::io::Read;
+use std::net::{SocketAddr, TcpListener};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::{Duration, Instant};
+
+use crate::client::Client;
+
+/// How long a start or a stop may take on a loaded machine.
+const PROCESS_S_MAX: u64 = 60;
+
+/// A directory that goes with the value.
+pub struct TempDir(PathBuf);
+
+impl TempDir {
+    pub fn new() -> Self {
+        static NEXT: AtomicU32 = AtomicU32::new(0);
+        let name = format!("kalamdb-test-{}-{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed));
+        let path = std::env::temp_dir().join(name);
+        std::fs::create_dir_all(&path).expect("a temporary directory");
+        TempDir(path)
+    }
+
+    pub fn path(&self) -> &Path {
+        &self.0
+    }
+}
+
+impl Drop for TempDir {
+    fn drop(&mut self) {
+        // A directory that cannot be removed is no reason to fail a test.
+        let _ = std::fs::remove_dir_all(&self.0);
+    }
+}
+
+/// A port nobody listens on. Another process may take it first; the server then says so and the test fails by name.
+pub fn free_port() -> u16 {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
+    listener.local_addr().expect("its address").port()
+}
+
+pub fn address(port: u16) -> SocketAddr {
+    SocketAddr::from(([127, 0, 0, 1], port))
+}
+
+/// The server's command line, with standard error kept for the test.
+pub fn command(dir: &Path, port: u16, more: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_kalamdb-server"));
+    command.arg("--data-dir").arg(dir).args(["--listen", &format!("127.0.0.1:{port}")]).args(more);
+    command.env_remove("RUST_LOG").stdin(Stdio::null()).stdout(Stdio::null());
+    command
+}
+
+/// A running server.
+pub struct Server {
+    child: Child,
+    pub addr: SocketAddr,
+}
+
+impl Server {
+    /// Starts on `dir` and waits until a session can be opened.
+    pub fn start(dir: &Path) -> Self {
+        Self::start_with(dir, &[])
+    }
+
+    pub fn start_with(dir: &Path, more: &[&str]) -> Self {
+        let port = free_port();
+        let log = std::fs::File::create(dir.join("test-server.log")).expect("a log file");
+        let child = command(dir, port, more).stderr(log).spawn().expect("the server binary");
+        let mut server = Server { child, addr: address(port) };
+        let deadline = Instant::now() + Duration::from_secs(PROCESS_S_MAX);
+        while let Err(e) = Client::connect(server.addr, "postgres") {
+            let ended = server.child.try_wait().expect("the server's state");
+            if ended.is_some() || Instant::now() > deadline {
+                let log = std::fs::read_to_string(dir.join("test-server.log")).unwrap_or_default();
+                panic!("the server does not accept sessions: {e}; ended: {ended:?}; its log:\n{log}");
+            }
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        server
+    }
+
+    pub fn client(&self) -> Client {
+        Client::connect(self.addr, "postgres").expect("a session")
+    }
+
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// SIGTERM, then the exit status.
+    pub fn terminate(mut self) -> ExitStatus {
+        signal(self.pid(), "TERM");
+        wait_exit(&mut self.child)
+    }
+
+    /// kill -9.
+    pub fn kill(mut self) {
+        self.child.kill().expect("to kill the server");
+        self.child.wait().expect("the server's end");
+    }
+
+    /// False after a crash.
+    pub fn is_running(&mut self) -> bool {
+        self.child.try_wait().expect("the server's state").is_none()
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+pub fn signal(pid: u32, name: &str) {
+    let status = Command::new("kill").args([format!("-{name}"), pid.to_string()]).status().expect("kill");
+    assert!(status.success(), "kill -{name} {pid}");
+}
+
+/// Waits for the end of a process that has to end by itself.
+pub fn wait_exit(child: &mut Child) -> ExitStatus {
+    let deadline = Instant::now() + Duration::from_secs(PROCESS_S_MAX);
+    loop {
+        if let Some(status) = child.try_wait().expect("the process's state") {
+            return status;
+        }
+        if Instant::now() > deadline {
+            let _ = child.kill();
+            let _ = child.wait();
+            panic!("the server has not ended after {PROCESS_S_MAX} s");
+        }
+        std::thread::sleep(Duration::from_millis(10));
+    }
+}
+
+/// Runs a server that has to refuse: its exit code and what it wrote to standard error.
+pub fn refused(mut command: Command) -> (Option<i32>, String) {
+    let mut child = command.stderr(Stdio::piped()).spawn().expect("the server binary");
+    let status = wait_exit(&mut child);
+    let mut text = String::new();
+    if let Some(mut stderr) = child.stderr.take() {
+        stderr.read_to_string(&mut text).expect("text on standard error");
+    }
+    (status.code(), text)
+}
+
+/// What the scripts run against.
+pub enum Target {
+    Ours { server: Server, dir: TempDir },
+    Postgres(SocketAddr),
+}
+
+impl Target {
+    pub fn start() -> Self {
+        match std::env::var("KALAMDB_PG_URL") {
+            Ok(url) => Target::Postgres(postgres_address(&url)),
+            Err(_) => {
+                let dir = TempDir::new();
+                Target::Ours { server: Server::start(dir.path()), dir }
+            }
+        }
+    }
+
+    pub fn addr(&self) -> SocketAddr {
+        match self {
+            Target::Ours { server, .. } => server.addr,
+            Target::Postgres(addr) => *addr,
+        }
+    }
+
+    pub fn is_postgres(&self) -> bool {
+        matches!(self, Target::Postgres(_))
+    }
+
+    /// Starts again after a crash. True if there was one.
+    pub fn revive(&mut self) -> bool {
+        match self {
+            Target::Ours { server, dir } => {
+                let crashed = !server.is_running();
+                if crashed {
+                    *server = Server::start(dir.path());
+                }
+                crashed
+            }
+            Target::Postgres(_) => false,
+        }
+    }
+
+    /// An empty database of this name, for one script.
+    pub fn database(&self, name: &str) -> Result<(), String> {
+        let mut admin = Client::connect(self.addr(), "postgres").map_err(|e| e.to_string())?;
+        if self.is_postgres() {
+            admin.column(&format!("DROP DATABASE IF EXISTS {name} WITH (FORCE)"))?;
+        }
+        admin.column(&format!("CREATE DATABASE {name}")).map(|_| ())
+    }
+}
+
+/// `host:port`, also inside a URL `postgres://user@host:port/database`.
+fn postgres_address(url: &str) -> SocketAddr {
+    let rest = url.split_once("://").map_or(url, |p| p.1);
+    let rest = rest.split_once('@').map_or(rest, |p| p.1);
+    let host = rest.split('/').next().unwrap_or(rest).replace("localhost", "127.0.0.1");
+    host.parse().unwrap_or_else(|_| panic!("KALAMDB_PG_URL must name an address and a port: {url}"))
+}
+
+/// The scripts under `testdata/<folder>` with one of these endings, in name order. `KALAMDB_SCRIPT` keeps those whose
+/// path contains it.
+pub fn scripts(folder: &str, ending: &str) -> Vec<PathBuf> {
+    let wanted = std::env::var("KALAMDB_SCRIPT").unwrap_or_default();
+    let mut found = Vec::new();
+    let mut folders = vec![root().join("testdata").join(folder)];
+    while let Some(folder) = folders.pop() {
+        for entry in std::fs::read_dir(&folder).unwrap_or_else(|e| panic!("{}: {e}", folder.display())) {
+            let path = entry.expect("a folder entry").path();
+            let text = path.to_string_lossy();
+            if path.is_dir() {
+                folders.push(path);
+            } else if text.ends_with(ending) && text.contains(&wanted) {
+                found.push(path);
+            }
+        }
+    }
+    found.sort();
+    found
+}
+
+/// The repository's root.
+pub fn root() -> &'static Path {
+    Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/.."))
+}
+
+/// True if the scripts' expectations are to be written from what PostgreSQL answers.
+pub fn rewriting() -> bool {
+    let asked = std::env::var_os("REWRITE").is_some();
+    assert!(
+        !asked || std::env::var_os("KALAMDB_PG_URL").is_some(),
+        "REWRITE needs KALAMDB_PG_URL: PostgreSQL is the oracle"
+    );
+    asked
+}
