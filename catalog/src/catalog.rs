@@ -44,6 +44,10 @@ pub struct Catalog {
     tables: HashMap<Oid, Arc<CachedTableData>>,
     /// (schema, name) to relation
     names: HashMap<(Oid, String), Oid>,
+    /// (schema, index name) to the index's relation
+    index_names: HashMap<(Oid, String), Oid>,
+    /// What a relation has under OIDs of its own (row type and its array, index, constraint) to the relation
+    owned: HashMap<Oid, Oid>,
 }
 
 impl Catalog {
@@ -66,6 +70,10 @@ impl Catalog {
             CatalogChange::PutTable(t) => {
                 self.remove_table(t.oid);
                 self.names.insert((t.schema, t.name.clone()), t.oid);
+                if let Some(key) = &t.primary_key {
+                    self.index_names.insert((t.schema, key.name.clone()), t.oid);
+                }
+                self.owned.extend(owned_oids(t).map(|oid| (oid, t.oid)));
                 self.tables.insert(t.oid, Arc::new(CachedTableData::new(t.clone())));
             }
             CatalogChange::DropTable(oid) => self.remove_table(*oid),
@@ -74,7 +82,14 @@ impl Catalog {
 
     fn remove_table(&mut self, oid: Oid) {
         if let Some(old) = self.tables.remove(&oid) {
-            self.names.remove(&(old.definition.schema, old.definition.name.clone()));
+            let t = &old.definition;
+            self.names.remove(&(t.schema, t.name.clone()));
+            if let Some(key) = &t.primary_key {
+                self.index_names.remove(&(t.schema, key.name.clone()));
+            }
+            for oid in owned_oids(t) {
+                self.owned.remove(&oid);
+            }
         }
     }
 
@@ -112,6 +127,26 @@ impl Catalog {
         self.names.get(&(schema, name.to_owned())).and_then(|oid| self.tables.get(oid))
     }
 
+    /// The relation with the index of this name. Indexes share the relations' names: CREATE checks both.
+    pub fn index_by_name(&self, schema: Oid, name: &str) -> Option<&Arc<CachedTableData>> {
+        self.index_names.get(&(schema, name.to_owned())).and_then(|oid| self.tables.get(oid))
+    }
+
+    /// The relation that the row type, array of it, index or constraint with this OID belongs to.
+    pub fn owner_of(&self, oid: Oid) -> Option<&Arc<CachedTableData>> {
+        self.owned.get(&oid).and_then(|owner| self.tables.get(owner))
+    }
+
+    /// The relation with the index of this OID.
+    pub fn table_of_index(&self, oid: Oid) -> Option<&Arc<CachedTableData>> {
+        self.owner_of(oid).filter(|t| t.definition.primary_key.as_ref().is_some_and(|k| k.index_oid == oid))
+    }
+
+    /// The relation with the constraint of this OID.
+    pub fn table_of_constraint(&self, oid: Oid) -> Option<&Arc<CachedTableData>> {
+        self.owner_of(oid).filter(|t| t.definition.primary_key.as_ref().is_some_and(|k| k.constraint_oid == oid))
+    }
+
     /// Every relation, in no order.
     pub fn tables(&self) -> impl Iterator<Item = &Arc<CachedTableData>> {
         self.tables.values()
@@ -136,4 +171,11 @@ impl Catalog {
     pub fn max_storage(&self) -> StorageId {
         self.tables.values().map(|t| t.definition.storage).max().unwrap_or(0).max(RESERVED_STORAGE)
     }
+}
+
+/// OIDs besides its own that a relation takes. Builtin row types have no array.
+fn owned_oids(t: &TableDefinition) -> impl Iterator<Item = Oid> {
+    let array = (t.oid >= FIRST_USER_OID).then_some(t.row_type_oid + 1);
+    let key = t.primary_key.as_ref().map(|k| [k.index_oid, k.constraint_oid]);
+    [t.row_type_oid].into_iter().chain(array).chain(key.into_iter().flatten())
 }

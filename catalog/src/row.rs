@@ -293,8 +293,11 @@ mod tests {
         catalog.apply(&table(16384, "u", TableKind::Shared));
         assert!(catalog.table_by_name(PUBLIC_OID, "t").is_none());
         assert!(catalog.table_by_name(PUBLIC_OID, "u").is_some());
+        assert!(catalog.index_by_name(PUBLIC_OID, "t_pkey").is_none());
+        assert_eq!(catalog.table_of_index(16387).unwrap().definition.name, "u");
         catalog.apply(&CatalogChange::DropTable(16384));
         assert!(catalog.table_by_name(PUBLIC_OID, "u").is_none());
+        assert!(catalog.owner_of(16385).is_none());
     }
 
     #[test]

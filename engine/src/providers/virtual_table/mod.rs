@@ -234,4 +234,4 @@ fn texts<S: AsRef<str>>(values: impl IntoIterator<Item = S>) -> Value<'static> {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

@@ -46,8 +46,8 @@ fn candidates(hint: &Hint<'_>, column: &str, session: &SessionContext) -> Vec<Ar
     if let Some(table) = catalog.table(oid) {
         return if in_database(&catalog, table, session) { vec![table.clone()] } else { Vec::new() };
     }
-    let owns = |t: &CachedTableData| t.definition.primary_key.as_ref().is_some_and(|k| k.index_oid == oid);
-    catalog.tables().filter(|t| owns(t) && in_database(&catalog, t, session)).cloned().collect()
+    let owner = catalog.table_of_index(oid).filter(|t| in_database(&catalog, t, session));
+    owner.cloned().into_iter().collect()
 }
 
 /// pg_class.relkind
