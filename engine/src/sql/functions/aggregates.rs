@@ -3,6 +3,9 @@
 //! The table only; what an aggregate computes is a [`kernel::Kernel`] in one of the files below. count(*) and count over
 //! types whose carrier compares as PostgreSQL does, and min/max over such, are DataFusion's own, so that its
 //! optimizer knows them.
+//!
+//! The optimizer rule `single_distinct_aggregation_to_group_by` must be off: it groups by the carrier, where 1.5 and 1.50
+//! differ, and it computes a sum of partial sums with the function of the first ones, whose types are others here.
 
 mod extremes;
 mod kernel;
@@ -251,7 +254,10 @@ mod tests {
             partitions[at / 2 % 2].push(batch.slice(at, 2.min(batch.num_rows() - at)));
         }
         let table = MemTable::try_new(schema, partitions).unwrap();
-        SessionContext::new().read_table(Arc::new(table)).unwrap()
+        let session = SessionContext::new();
+        // It groups by the carrier, to which 1.5 and 1.50 are two values, and sums sums with the same function.
+        session.remove_optimizer_rule("single_distinct_aggregation_to_group_by");
+        session.read_table(Arc::new(table)).unwrap()
     }
 
     fn text(array: &ArrayRef, row: usize) -> String {
@@ -272,12 +278,12 @@ mod tests {
         let call = || {
             let args = names[..columns.len()].iter().map(|n| col(*n)).collect();
             let call = udaf(oid).call(args);
-            (if distinct { call.distinct().build().unwrap() } else { call }).alias("r")
+            if distinct { call.distinct().build().unwrap() } else { call }
         };
         for groups in [vec![], vec![lit(1).alias("g")]] {
             let batches = collect(table(columns).aggregate(groups, vec![call()]).unwrap());
             let batch = batches.iter().find(|b| b.num_rows() > 0).unwrap();
-            assert_eq!(text(batch.column_by_name("r").unwrap(), 0), expected, "aggregate {oid}");
+            assert_eq!(text(batch.columns().last().unwrap(), 0), expected, "aggregate {oid}");
         }
     }
 

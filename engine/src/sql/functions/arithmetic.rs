@@ -320,7 +320,35 @@ pub(super) fn sqrt_f64(_: &Call<'_>, args: &[ArrayRef]) -> Result<ArrayRef> {
 }
 
 pub(super) fn cbrt_f64(_: &Call<'_>, args: &[ArrayRef]) -> Result<ArrayRef> {
-    unary::<Float64Type, Float64Type>(args, |a| (a.cbrt(), false), |_| never())
+    unary::<Float64Type, Float64Type>(args, |a| (cbrt(a), false), |_| never())
+}
+
+/// glibc's cbrt, which is not always the nearest double, as Rust's is: PostgreSQL's results show its last digit.
+fn cbrt(x: f64) -> f64 {
+    const CBRT2: f64 = 1.259_921_049_894_873_2;
+    const SQR_CBRT2: f64 = 1.587_401_051_968_199_5;
+    const FACTOR: [f64; 5] = [1.0 / SQR_CBRT2, 1.0 / CBRT2, 1.0, CBRT2, SQR_CBRT2];
+    if x == 0.0 || !x.is_finite() {
+        return x;
+    }
+    // x = m * 2^e with m in 0.5..1; subnormals are scaled up first.
+    let (scaled, bias) = if x.abs() < f64::MIN_POSITIVE { (x * 2f64.powi(54), 54) } else { (x, 0) };
+    let e = ((scaled.to_bits() >> 52) & 0x7FF) as i32 - 1022;
+    let m = f64::from_bits((scaled.to_bits() & !(0xFFF << 52)) | (1022 << 52));
+    let e = e - bias;
+    let u = 0.354_895_765_043_919_86
+        + ((1.508_191_937_815_848_96
+            - ((2.114_994_941_673_712_87
+                - ((2.446_931_222_830_835_64
+                    - ((1.834_692_774_836_130_86
+                        - (0.784_932_344_976_639_262 - 0.145_263_899_385_486_367 * m) * m)
+                        * m))
+                    * m))
+                * m))
+            * m);
+    let t = u * u * u;
+    let y = u * (t + 2.0 * m) / (2.0 * t + m) * FACTOR[(2 + e % 3) as usize];
+    (y * 2f64.powi(e / 3)).copysign(x)
 }
 
 macro_rules! bit_ops {

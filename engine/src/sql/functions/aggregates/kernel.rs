@@ -33,6 +33,10 @@ pub(super) trait Kernel: Clone + Send + Sync + 'static {
 
     fn bind<'a>(&self, args: &'a [ArrayRef]) -> Self::Input<'a>;
     fn update(&self, state: &mut Self::State, input: &Self::Input<'_>, row: usize) -> Result<(), SqlError>;
+    /// Rows 0 to `rows`, none of them NULL. The sums override this with loops over the buffer.
+    fn update_all(&self, state: &mut Self::State, input: &Self::Input<'_>, rows: usize) -> Result<(), SqlError> {
+        (0..rows).try_for_each(|row| self.update(state, input, row))
+    }
     fn retract(&self, _state: &mut Self::State, _input: &Self::Input<'_>, _row: usize) -> Result<(), SqlError> {
         Err(SqlError::internal("aggregate cannot retract"))
     }
@@ -175,9 +179,7 @@ impl<K: Kernel> Plain<K> {
                 self.kernel.update(&mut self.state, &input, row).map_err(external)?;
             }
         } else {
-            for row in 0..first.len() {
-                self.kernel.update(&mut self.state, &input, row).map_err(external)?;
-            }
+            self.kernel.update_all(&mut self.state, &input, first.len()).map_err(external)?;
         }
         Ok(())
     }

@@ -54,6 +54,11 @@ impl Kernel for Count {
         Ok(())
     }
 
+    fn update_all(&self, state: &mut i64, (): &(), rows: usize) -> Result<()> {
+        *state += rows as i64;
+        Ok(())
+    }
+
     fn retract(&self, state: &mut i64, (): &(), _: usize) -> Result<()> {
         *state -= 1;
         Ok(())
@@ -117,6 +122,12 @@ where
         Ok(())
     }
 
+    fn update_all(&self, state: &mut Total<i64>, input: &Self::Input<'_>, rows: usize) -> Result<()> {
+        state.sum = input.iter().fold(state.sum, |sum, v| sum.wrapping_add((*v).into()));
+        state.count += rows as i64;
+        Ok(())
+    }
+
     fn retract(&self, state: &mut Total<i64>, input: &Self::Input<'_>, row: usize) -> Result<()> {
         state.sum = state.sum.wrapping_sub(input[row].into());
         state.count -= 1;
@@ -166,6 +177,12 @@ impl Kernel for BigintSum {
     fn update(&self, state: &mut Total<i128>, input: &Self::Input<'_>, row: usize) -> Result<()> {
         state.sum += i128::from(input[row]);
         state.count += 1;
+        Ok(())
+    }
+
+    fn update_all(&self, state: &mut Total<i128>, input: &Self::Input<'_>, rows: usize) -> Result<()> {
+        state.sum += input.iter().map(|v| i128::from(*v)).sum::<i128>();
+        state.count += rows as i64;
         Ok(())
     }
 
