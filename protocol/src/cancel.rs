@@ -15,6 +15,35 @@ use tokio::sync::{Notify, mpsc};
 
 use crate::limits::{ACTIVITY_QUERY_BYTES, ASYNC_MESSAGES_MAX};
 
+/// A flag that is raised once and can be waited for.
+#[derive(Debug, Default)]
+pub(crate) struct Flag {
+    set: AtomicBool,
+    wake: Notify,
+}
+
+impl Flag {
+    pub(crate) fn raise(&self) {
+        self.set.store(true, Ordering::Release);
+        self.wake.notify_waiters();
+    }
+
+    pub(crate) fn is_raised(&self) -> bool {
+        self.set.load(Ordering::Acquire)
+    }
+
+    pub(crate) async fn raised(&self) {
+        loop {
+            // Made before the look at the flag, so that no wake-up falls between the two.
+            let woken = self.wake.notified();
+            if self.is_raised() {
+                return;
+            }
+            woken.await;
+        }
+    }
+}
+
 /// What the server may say to a client that has not asked.
 #[derive(Clone, Debug)]
 pub enum AsyncMessage {
@@ -66,9 +95,8 @@ pub struct Backend {
     secret: Vec<u8>,
     cancel: CancelHandle,
     messages: mpsc::Sender<AsyncMessage>,
-    terminating: AtomicBool,
-    /// Wakes the connection when `terminating` is set. Apart from the queue, which waits for transactions and may be full.
-    wake: Notify,
+    /// Apart from the queue, which waits for transactions and may be full.
+    end: Flag,
     info: Mutex<BackendInfo>,
 }
 
@@ -100,19 +128,16 @@ impl Backend {
 
     /// Ends the connection when its statement is done.
     pub(crate) fn ask_to_end(&self) {
-        self.terminating.store(true, Ordering::Release);
-        self.wake.notify_one();
+        self.end.raise();
     }
 
     /// Waits until the connection is asked to end.
     pub(crate) async fn asked_to_end(&self) {
-        while !self.is_terminating() {
-            self.wake.notified().await;
-        }
+        self.end.raised().await;
     }
 
     pub(crate) fn is_terminating(&self) -> bool {
-        self.terminating.load(Ordering::Acquire)
+        self.end.is_raised()
     }
 
     pub(crate) fn running(&self, query: &str) {
@@ -144,6 +169,8 @@ pub struct Backends {
     /// None while a connection starts up: the pid is taken, but there is nothing to cancel.
     running: Mutex<HashMap<i32, Option<Arc<Backend>>>>,
     next_pid: AtomicI32,
+    /// Raised when the server stops.
+    pub(crate) stopping: Flag,
 }
 
 impl Backends {
@@ -216,16 +243,13 @@ impl BackendGuard {
         info: BackendInfo,
     ) -> (Arc<Backend>, mpsc::Receiver<AsyncMessage>) {
         let (messages, receiver) = mpsc::channel(ASYNC_MESSAGES_MAX);
-        let backend = Arc::new(Backend {
-            pid: self.pid,
-            secret,
-            cancel,
-            messages,
-            terminating: AtomicBool::new(false),
-            wake: Notify::new(),
-            info: Mutex::new(info),
-        });
+        let backend =
+            Arc::new(Backend { pid: self.pid, secret, cancel, messages, end: Flag::default(), info: Mutex::new(info) });
         self.backends.running.lock().insert(self.pid, Some(Arc::clone(&backend)));
+        // Whoever stops the server raises the flag before it lists the connections, so none is overlooked.
+        if self.backends.stopping.is_raised() {
+            backend.ask_to_end();
+        }
         (backend, receiver)
     }
 }

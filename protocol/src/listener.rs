@@ -13,6 +13,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use kalamdb_catalog::{SqlError, SqlState};
 use kalamdb_engine::context::AppContext;
 use tokio::net::{TcpListener, TcpStream, UnixListener};
 use tokio::task::JoinSet;
@@ -151,6 +152,7 @@ impl Server {
 
 /// Ends all connections: asked first, cancelled when the grace is over, dropped when they do not react.
 async fn stop(mut tasks: JoinSet<()>, backends: &Backends, grace: Duration) {
+    backends.stopping.raise();
     backends.list().iter().for_each(|b| b.ask_to_end());
     if timeout(grace, drain(&mut tasks)).await.is_err() {
         backends.list().iter().for_each(|b| b.terminate());
@@ -184,7 +186,13 @@ async fn run(
     peer: Option<String>,
 ) {
     let start = Box::pin(startup::start(&mut transport, &app, &backends, settings.max_connections, peer));
-    let started = timeout(settings.startup_timeout, start).await.unwrap_or(Err(Stop::Closed));
+    let started = tokio::select! {
+        started = timeout(settings.startup_timeout, start) => started.unwrap_or(Err(Stop::Closed)),
+        () = backends.stopping.raised() => {
+            let message = "the database system is shutting down";
+            Err(Stop::Fatal(SqlError::new(SqlState::CANNOT_CONNECT_NOW, message)))
+        }
+    };
     match started {
         Ok(Some(started)) => {
             let connection = started.into_connection(transport);
@@ -198,7 +206,7 @@ async fn run(
 }
 
 /// Tells a client why its connection ends, without waiting long for one that does not read.
-pub(crate) async fn last_words(transport: &mut Transport, error: &kalamdb_catalog::SqlError) {
+pub(crate) async fn last_words(transport: &mut Transport, error: &SqlError) {
     write_error(&mut transport.out, "FATAL", error);
     let said = timeout(LAST_WORDS_TIMEOUT, async {
         let flushed = transport.flush().await;

@@ -188,11 +188,18 @@ fn header(value: Option<&str>, is_from: bool) -> Result<CopyHeader> {
     }
 }
 
+/// Data is UTF-8. PostgreSQL's other encodings are refused by name, what is none by its error.
 fn encoding(name: &str) -> Result<()> {
+    const OTHERS: [&str; 12] =
+        ["latin", "iso8859", "win", "windows", "koi8", "euc", "sjis", "shiftjis", "big5", "gbk", "gb18030", "uhc"];
     let plain: String = name.chars().filter(char::is_ascii_alphanumeric).collect();
-    match plain.to_ascii_lowercase().as_str() {
+    let plain = plain.to_ascii_lowercase();
+    match plain.as_str() {
         "utf8" | "unicode" | "sqlascii" => Ok(()),
-        _ => Err(SqlError::unsupported(format!("COPY encoding \"{name}\""))),
+        _ if OTHERS.iter().any(|other| plain.starts_with(other)) => {
+            Err(SqlError::unsupported(format!("COPY encoding \"{name}\"")))
+        }
+        _ => Err(invalid("argument to option \"encoding\" must be a valid encoding name")),
     }
 }
 
@@ -313,6 +320,8 @@ mod tests {
                 true,
                 "22023 argument to option \"force_null\" must be a list of column names",
             ),
+            (&[("encoding", "xx")], true, "22023 argument to option \"encoding\" must be a valid encoding name"),
+            (&[("encoding", "LATIN1")], true, "0A000 COPY encoding \"LATIN1\" is not supported"),
             (&[("header", "maybe")], true, "42601 header requires a Boolean value or \"match\""),
             (&[("header", "match")], false, "0A000 cannot use \"match\" with HEADER in COPY TO"),
         ];

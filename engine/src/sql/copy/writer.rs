@@ -148,3 +148,43 @@ impl CopyRows<'_> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use datafusion::arrow::array::{ArrayRef, StringArray};
+    use kalamdb_catalog::PgType;
+
+    use super::*;
+    use crate::sql::copy::parse_copy_options;
+
+    #[test]
+    fn output_is_postgresqls() {
+        let column = |name: &str| Column { name: name.into(), ty: PgType::TEXT, typmod: -1, table: 0, attribute: 0 };
+        let columns = vec![column("a"), column("B,c")];
+        let a: ArrayRef = Arc::new(StringArray::from(vec!["a\tb\\c\nd\re\u{8}\u{c}\u{b}|\u{1}", "", "\\."]));
+        let b: ArrayRef = Arc::new(StringArray::from(vec![None, Some("x,y\"z"), Some("\\N")]));
+        let batch = RecordBatch::try_from_iter_with_nullable([("a", a, true), ("b", b, true)]).unwrap();
+        let cases: &[(&[(&str, &str)], &str)] = &[
+            (&[("header", "on")], "a\tB,c\na\\tb\\\\c\\nd\\re\\b\\f\\v|\u{1}\t\\N\n\tx,y\"z\n\\\\.\t\\\\N\n"),
+            (
+                &[("format", "csv"), ("header", "on"), ("force_quote", "*")],
+                "a,\"B,c\"\n\"a\tb\\c\nd\re\u{8}\u{c}\u{b}|\u{1}\",\n\"\",\"x,y\"\"z\"\n\"\\.\",\"\\N\"\n",
+            ),
+            (&[("delimiter", "|")], "a\\tb\\\\c\\nd\\re\\b\\f\\v\\|\u{1}|\\N\n|x,y\"z\n\\\\.|\\\\N\n"),
+            (
+                &[("format", "csv"), ("escape", "\\"), ("quote", "'"), ("delimiter", ";"), ("null", "x")],
+                "'a\tb\\\\c\nd\re\u{8}\u{c}\u{b}|\u{1}';x\n;x,y\"z\n\\.;\\N\n",
+            ),
+        ];
+        for (options, expect) in cases {
+            let options: Vec<_> = options.iter().map(|(n, v)| (n.to_string(), Some(v.to_string()))).collect();
+            let format = parse_copy_options(&options, &columns, false).unwrap();
+            let writer = CopyWriter::new(format, columns.clone(), Arc::default());
+            let mut out = Vec::new();
+            writer.header(&mut out);
+            let rows = writer.rows(&batch);
+            (0..3).for_each(|row| rows.write(row, &mut out));
+            assert_eq!(String::from_utf8_lossy(&out), *expect, "{options:?}");
+        }
+    }
+}
