@@ -18,9 +18,9 @@ pub const PG_CATALOG_OID: Oid = 11;
 pub const PUBLIC_OID: Oid = 2200;
 pub const INFORMATION_SCHEMA_OID: Oid = 13000;
 pub const SYSTEM_OID: Oid = 13001;
-/// OID of database `kalamdb`, the one that always exists.
+/// OID of the database that always exists, PostgreSQL's own for it.
 pub const DEFAULT_DATABASE_OID: Oid = 5;
-pub const DEFAULT_DATABASE: &str = "kalamdb";
+pub const DEFAULT_DATABASE: &str = "postgres";
 
 /// One step of DDL. Whole definitions, not deltas: applying one cannot fail.
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]

@@ -1,19 +1,22 @@
-//! A session: one client's settings, transaction, prepared statements and cursors.
+//! A session: one client's settings, transaction and prepared statements.
+//!
+//! `run` begins and ends transactions around statements; `sql::execute` carries each one out.
 
 mod cancel;
 mod context;
+mod run;
 mod vars;
 
 use std::sync::Arc;
 
-use kalamdb_catalog::{PgType, Result, SqlError};
+use datafusion::common::ScalarValue;
+use kalamdb_catalog::PgType;
 
-use crate::context::AppContext;
-use crate::sql::{Column, ParsedStatement, Response};
-use crate::types::FormatSettings;
+use crate::sql::{Column, PreparedStatement};
 
 pub use cancel::{CancelHandle, CancelReason};
 pub use context::SessionContext;
+pub use run::Session;
 pub use vars::Vars;
 
 /// What a client says of itself at start-up.
@@ -42,7 +45,7 @@ pub struct Prepared {
     pub parameters: Vec<PgType>,
     /// None for statements without rows.
     pub columns: Option<Vec<Column>>,
-    pub(crate) statement: Arc<crate::sql::PreparedStatement>,
+    pub(crate) statement: Arc<PreparedStatement>,
 }
 
 /// A parameter as it came in Bind.
@@ -56,14 +59,5 @@ pub struct Parameter {
 /// A prepared statement with its parameters: executes once.
 pub struct Bound {
     pub prepared: Arc<Prepared>,
-    pub(crate) parameters: Vec<datafusion::common::ScalarValue>,
-}
-
-/// How a client's connection runs statements. Not thread-safe: one connection, one task.
-///
-/// The connection calls, for a simple Query: `parse`, then for each statement `prepare`, `bind`, `execute`, and
-/// `finish_implicit` after the last one's rows and before its CommandComplete; for the extended protocol the same
-/// with `finish_implicit` at Sync. After any error it calls `fail`.
-pub struct Session {
-    context: Arc<SessionContext>,
+    pub(crate) parameters: Vec<ScalarValue>,
 }

@@ -10,6 +10,7 @@ mod change_log;
 mod error;
 mod gc;
 mod iter;
+pub mod catalog_store;
 pub mod keys;
 mod open;
 pub mod row_codec;

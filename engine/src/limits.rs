@@ -1,0 +1,12 @@
+//! Every maximum that a client can run into, with what happens there.
+
+/// Views inside views: one more is 54001.
+pub const VIEW_DEPTH_MAX: usize = 32;
+/// Columns of a table: PostgreSQL's own limit; one more is 54011.
+pub const COLUMNS_MAX: usize = 1600;
+/// Bytes of uncommitted changes of one transaction: more is 53200.
+pub const TRANSACTION_BYTES_MAX: usize = 4 << 30;
+/// Prepared statements of one session: more is 54000.
+pub const PREPARED_STATEMENTS_MAX: usize = 10_000;
+/// Bytes of an identifier; longer ones are cut with a notice, as in PostgreSQL.
+pub const NAME_BYTES_MAX: usize = 63;

@@ -1,0 +1,468 @@
+//! [`Session`]: transactions around statements, and the names of prepared ones.
+//!
+//! The connection calls, for a simple Query: `parse`, then for each statement `prepare`, `bind`, `execute`, and
+//! `finish_implicit` after the last one's rows and before its CommandComplete; for the extended protocol the same with
+//! `finish_implicit` at Sync. After any error it calls `fail`.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use kalamdb_catalog::{Catalog, PgType, Result, SqlError, SqlState};
+
+use super::{
+    Bound, CancelHandle, Parameter, Prepared, SessionContext, StartupParameters, TransactionStatus, Vars,
+};
+use crate::clock;
+use crate::context::AppContext;
+use crate::limits;
+use crate::sql::statement::{IsolationLevel, Statement, TransactionModes};
+use crate::sql::{self, CopyIn, ParsedStatement, PreparedStatement, Response};
+use crate::txn::Transaction;
+use crate::types::{FormatSettings, Value, parse_binary, parse_text};
+
+/// Not thread-safe: one connection, one task.
+pub struct Session {
+    app: Arc<AppContext>,
+    context: Arc<SessionContext>,
+    cancel: CancelHandle,
+    state: State,
+    statements: HashMap<String, Arc<Prepared>>,
+    /// GUC_REPORT values as the client knows them.
+    reported: Vec<(&'static str, String)>,
+}
+
+enum State {
+    Idle,
+    /// A transaction that ends with the message, or at Sync.
+    Implicit(Transaction),
+    Block(Transaction),
+    Failed,
+}
+
+impl Session {
+    /// 3D000 for an unknown database; bad settings as SET would report them.
+    pub fn open(app: Arc<AppContext>, startup: StartupParameters) -> Result<Session> {
+        let catalog = app.registry.current();
+        let name = if startup.database.is_empty() { &startup.user } else { &startup.database };
+        let database = match catalog.database_by_name(name) {
+            Some(found) => Arc::clone(found),
+            None => {
+                return Err(SqlError::new(
+                    SqlState::INVALID_CATALOG_NAME,
+                    format!("database \"{name}\" does not exist"),
+                ));
+            }
+        };
+        let mut vars = Vars::new(&[
+            ("session_authorization", startup.user.clone()),
+            ("data_directory", app.settings.data_dir.display().to_string()),
+            ("max_connections", app.settings.max_connections.to_string()),
+        ]);
+        for (name, value) in &startup.settings {
+            vars.set_initial(name, value)?;
+        }
+        let context = Arc::new(SessionContext::new(
+            startup.pid,
+            startup.user,
+            database.oid,
+            database.name.clone(),
+            startup.client_address,
+            app.started_at,
+            vars,
+            catalog,
+        ));
+        let reported = context.vars().reports();
+        Ok(Session {
+            app,
+            context,
+            cancel: CancelHandle::default(),
+            state: State::Idle,
+            statements: HashMap::new(),
+            reported,
+        })
+    }
+
+    pub fn context(&self) -> &Arc<SessionContext> {
+        &self.context
+    }
+
+    pub(crate) fn app(&self) -> &Arc<AppContext> {
+        &self.app
+    }
+
+    pub fn cancel_handle(&self) -> CancelHandle {
+        self.cancel.clone()
+    }
+
+    pub fn status(&self) -> TransactionStatus {
+        match self.state {
+            State::Idle | State::Implicit(_) => TransactionStatus::Idle,
+            State::Block(_) => TransactionStatus::InBlock,
+            State::Failed => TransactionStatus::Failed,
+        }
+    }
+
+    /// Splits a query string. Empty for '', ';', a comment. A syntax error anywhere fails the whole string.
+    pub fn parse(&self, sql: &str) -> Result<Vec<ParsedStatement>> {
+        sql::parse(sql)
+    }
+
+    /// Parse message. `declared`: OIDs by the client, 0 = infer.
+    pub async fn prepare(&mut self, statement: &ParsedStatement, declared: &[u32]) -> Result<Arc<Prepared>> {
+        self.check_usable(&statement.statement)?;
+        self.begin_statement();
+        self.prepare_now(statement, declared)
+    }
+
+    pub(crate) fn prepare_now(&mut self, statement: &ParsedStatement, declared: &[u32]) -> Result<Arc<Prepared>> {
+        let catalog = self.current_catalog();
+        self.context.set_catalog(Arc::clone(&catalog));
+        let prepared = PreparedStatement::new(self, statement, declared, catalog)?;
+        Ok(Arc::new(Prepared {
+            parameters: prepared.parameters().to_vec(),
+            columns: prepared.columns(),
+            statement: Arc::new(prepared),
+        }))
+    }
+
+    /// Bind message. 08P01 on a wrong number of parameters; input errors as PostgreSQL's.
+    pub fn bind(&mut self, prepared: &Arc<Prepared>, parameters: &[Parameter]) -> Result<Bound> {
+        self.check_usable(prepared.statement.statement())?;
+        if parameters.len() != prepared.parameters.len() {
+            return Err(SqlError::new(
+                SqlState::PROTOCOL_VIOLATION,
+                format!(
+                    "bind message supplies {} parameters, but prepared statement \"\" requires {}",
+                    parameters.len(),
+                    prepared.parameters.len()
+                ),
+            ));
+        }
+        let format = self.context.format();
+        let mut values = Vec::with_capacity(parameters.len());
+        for (i, (parameter, ty)) in parameters.iter().zip(&prepared.parameters).enumerate() {
+            let value = self.read_parameter(parameter, *ty, &format).map_err(|e| match e.fields().context {
+                None if parameter.bytes.is_some() && parameter.binary => {
+                    e.context(format!("unnamed portal parameter ${}", i + 1))
+                }
+                _ => e,
+            })?;
+            values.push(value.to_scalar(*ty)?);
+        }
+        Ok(Bound { prepared: Arc::clone(prepared), parameters: values })
+    }
+
+    fn read_parameter(&self, parameter: &Parameter, ty: PgType, format: &FormatSettings) -> Result<Value<'static>> {
+        let Some(bytes) = &parameter.bytes else { return Ok(Value::Null) };
+        if parameter.binary {
+            return parse_binary(ty, -1, bytes);
+        }
+        let text = std::str::from_utf8(bytes).map_err(|e| invalid_utf8(bytes, e.valid_up_to()))?;
+        if text.contains('\0') {
+            return Err(invalid_utf8(bytes, text.find('\0').unwrap_or(0)));
+        }
+        if ty.is_reg() {
+            return Ok(Value::Oid(sql::functions::reg_in(ty, text, &self.context)?));
+        }
+        Ok(parse_text(ty, -1, text, format)?.into_owned())
+    }
+
+    /// Runs a statement. Begins the implicit transaction if none is open.
+    pub async fn execute(&mut self, bound: &Bound) -> Result<Response> {
+        let statement = bound.prepared.statement.statement();
+        self.check_usable(statement)?;
+        self.begin_statement();
+        sql::execute(self, &bound.prepared.statement, &bound.parameters).await
+    }
+
+    fn check_usable(&self, statement: &Statement) -> Result<()> {
+        if matches!(self.state, State::Failed) && !statement.ends_transaction() {
+            return Err(SqlError::new(
+                SqlState::IN_FAILED_SQL_TRANSACTION,
+                "current transaction is aborted, commands ignored until end of transaction block",
+            ));
+        }
+        Ok(())
+    }
+
+    fn begin_statement(&mut self) {
+        let now = clock::now_micros();
+        self.context.set_statement_micros(now);
+        if matches!(self.state, State::Idle) {
+            self.context.set_transaction_micros(now);
+        }
+        self.cancel.reset();
+    }
+
+    /// The catalog a statement that starts now sees.
+    pub(crate) fn current_catalog(&self) -> Arc<Catalog> {
+        match &self.state {
+            State::Implicit(txn) | State::Block(txn) if !txn.changes().is_empty() || self.repeatable() => txn.catalog(),
+            _ => self.app.registry.current(),
+        }
+    }
+
+    fn repeatable(&self) -> bool {
+        let vars = self.context.vars();
+        vars.transaction_isolation() != "read committed" && vars.transaction_isolation() != "read uncommitted"
+    }
+
+    /// The open transaction, with the snapshot of a new statement; begun if there is none.
+    pub(crate) fn transaction(&mut self) -> Result<&mut Transaction> {
+        if matches!(self.state, State::Failed) {
+            return Err(SqlError::internal("a statement runs in a failed transaction"));
+        }
+        let repeatable = self.repeatable();
+        if matches!(self.state, State::Idle) {
+            let mut vars = Vars::clone(&self.context.vars());
+            vars.begin();
+            self.context.set_vars(vars);
+            let mut txn = self.app.txns.begin();
+            txn.set_read_only(self.context.vars().transaction_read_only());
+            self.state = State::Implicit(txn);
+        } else if let State::Implicit(txn) | State::Block(txn) = &mut self.state {
+            if !repeatable {
+                txn.refresh_snapshot();
+            }
+        }
+        let context = Arc::clone(&self.context);
+        match &mut self.state {
+            State::Implicit(txn) | State::Block(txn) => {
+                context.set_catalog(txn.catalog());
+                Ok(txn)
+            }
+            State::Idle | State::Failed => Err(SqlError::internal("no transaction has been begun")),
+        }
+    }
+
+    /// The open transaction as it is.
+    pub(crate) fn open_transaction(&mut self) -> Result<&mut Transaction> {
+        match &mut self.state {
+            State::Implicit(txn) | State::Block(txn) => Ok(txn),
+            State::Idle | State::Failed => Err(SqlError::internal("no transaction is open")),
+        }
+    }
+
+    pub(crate) fn in_block(&self) -> bool {
+        matches!(self.state, State::Block(_) | State::Failed)
+    }
+
+    /// Refuses a statement inside a transaction block (CREATE DATABASE).
+    pub(crate) fn prevent_in_block(&self, what: &str) -> Result<()> {
+        if self.in_block() {
+            return Err(SqlError::new(
+                SqlState::ACTIVE_SQL_TRANSACTION,
+                format!("{what} cannot run inside a transaction block"),
+            ));
+        }
+        Ok(())
+    }
+
+    /// BEGIN: an implicit transaction under way becomes the block.
+    pub(crate) fn begin_block(&mut self, modes: TransactionModes) -> Result<()> {
+        if self.in_block() {
+            self.context.notice(SqlError::new(
+                SqlState::ACTIVE_SQL_TRANSACTION,
+                "there is already a transaction in progress",
+            ));
+        }
+        self.transaction()?;
+        self.state = match std::mem::replace(&mut self.state, State::Idle) {
+            State::Implicit(txn) => State::Block(txn),
+            other => other,
+        };
+        self.set_modes(modes)
+    }
+
+    /// SET TRANSACTION, and the modes of BEGIN.
+    pub(crate) fn set_modes(&mut self, modes: TransactionModes) -> Result<()> {
+        let mut vars = Vars::clone(&self.context.vars());
+        if let Some(level) = modes.isolation {
+            let name = match level {
+                IsolationLevel::ReadCommitted => "read committed",
+                IsolationLevel::RepeatableRead => "repeatable read",
+            };
+            vars.set("transaction_isolation", Some(name), true)?;
+        }
+        if let Some(read_only) = modes.read_only {
+            vars.set("transaction_read_only", Some(if read_only { "on" } else { "off" }), true)?;
+            self.open_transaction()?.set_read_only(read_only);
+        }
+        self.context.set_vars(vars);
+        Ok(())
+    }
+
+    /// COMMIT. The tag: ROLLBACK for a failed block.
+    pub(crate) async fn commit_block(&mut self) -> Result<&'static str> {
+        match std::mem::replace(&mut self.state, State::Idle) {
+            State::Block(mut txn) => {
+                self.commit(&mut txn).await?;
+                Ok("COMMIT")
+            }
+            State::Failed => {
+                self.restore_vars();
+                Ok("ROLLBACK")
+            }
+            other => {
+                self.state = other;
+                self.warn_no_block();
+                Ok("COMMIT")
+            }
+        }
+    }
+
+    /// ROLLBACK.
+    pub(crate) fn rollback_block(&mut self) {
+        match std::mem::replace(&mut self.state, State::Idle) {
+            State::Block(mut txn) => {
+                txn.rollback();
+                self.restore_vars();
+            }
+            State::Failed => self.restore_vars(),
+            State::Implicit(mut txn) => {
+                self.warn_no_block();
+                txn.rollback();
+                self.restore_vars();
+            }
+            State::Idle => self.warn_no_block(),
+        }
+    }
+
+    fn warn_no_block(&self) {
+        self.context.notice(
+            SqlError::new(SqlState::NO_ACTIVE_SQL_TRANSACTION, "there is no transaction in progress"),
+        );
+    }
+
+    async fn commit(&mut self, txn: &mut Transaction) -> Result<()> {
+        let sync = self.context.vars().synchronous_commit();
+        match txn.commit(sync).await {
+            Ok(_) => {
+                let mut vars = Vars::clone(&self.context.vars());
+                vars.commit();
+                self.context.set_vars(vars);
+                Ok(())
+            }
+            Err(error) => {
+                self.restore_vars();
+                Err(error)
+            }
+        }
+    }
+
+    fn restore_vars(&self) {
+        let mut vars = Vars::clone(&self.context.vars());
+        vars.rollback();
+        self.context.set_vars(vars);
+    }
+
+    /// Commits an implicit transaction; nothing inside BEGIN. An error means that it was rolled back.
+    pub async fn finish_implicit(&mut self) -> Result<()> {
+        match std::mem::replace(&mut self.state, State::Idle) {
+            State::Implicit(mut txn) => self.commit(&mut txn).await,
+            other => {
+                self.state = other;
+                Ok(())
+            }
+        }
+    }
+
+    /// After any error: rolls back an implicit transaction, or marks the block failed.
+    pub fn fail(&mut self) {
+        match std::mem::replace(&mut self.state, State::Idle) {
+            State::Implicit(mut txn) => {
+                txn.rollback();
+                self.restore_vars();
+            }
+            State::Block(mut txn) => {
+                txn.rollback();
+                self.state = State::Failed;
+            }
+            other => self.state = other,
+        }
+    }
+
+    /// COPY data in any chunking.
+    pub fn copy_data(&mut self, copy: &mut CopyIn, data: &[u8]) -> Result<()> {
+        self.cancel.check()?;
+        copy.state.feed(data)
+    }
+
+    /// CopyDone: the number of rows.
+    pub async fn copy_done(&mut self, copy: Box<CopyIn>) -> Result<u64> {
+        sql::handlers::copy::finish(self, copy)
+    }
+
+    /// GUC_REPORT settings changed since last asked.
+    pub fn take_reports(&mut self) -> Vec<(&'static str, String)> {
+        let now = self.context.vars().reports();
+        let changed = now.iter().filter(|r| !self.reported.contains(r)).cloned().collect();
+        self.reported = now;
+        changed
+    }
+
+    /// All GUC_REPORT settings, for start-up.
+    pub fn reports(&self) -> Vec<(&'static str, String)> {
+        self.context.vars().reports()
+    }
+
+    pub fn take_notices(&self) -> Vec<SqlError> {
+        self.context.take_notices()
+    }
+
+    pub fn format(&self) -> Arc<FormatSettings> {
+        self.context.format()
+    }
+
+    /// None is off.
+    pub fn statement_timeout(&self) -> Option<Duration> {
+        self.context.vars().statement_timeout()
+    }
+
+    /// None is off.
+    pub fn idle_in_transaction_timeout(&self) -> Option<Duration> {
+        self.context.vars().idle_in_transaction_session_timeout()
+    }
+
+    /// A prepared statement by name; protocol and SQL share the names.
+    pub fn statement(&self, name: &str) -> Option<Arc<Prepared>> {
+        self.statements.get(name).cloned()
+    }
+
+    /// 42P05 if the name is taken; "" is replaced.
+    pub fn store_statement(&mut self, name: &str, prepared: Arc<Prepared>) -> Result<()> {
+        if !name.is_empty() && self.statements.contains_key(name) {
+            return Err(SqlError::new(
+                SqlState::DUPLICATE_PREPARED_STATEMENT,
+                format!("prepared statement \"{name}\" already exists"),
+            ));
+        }
+        if self.statements.len() >= limits::PREPARED_STATEMENTS_MAX {
+            return Err(SqlError::new(
+                SqlState::PROGRAM_LIMIT_EXCEEDED,
+                format!("more than {} prepared statements in one session", limits::PREPARED_STATEMENTS_MAX),
+            )
+            .hint("Close statements that are not used any more (DEALLOCATE)."));
+        }
+        self.statements.insert(name.to_owned(), prepared);
+        Ok(())
+    }
+
+    pub fn close_statement(&mut self, name: &str) {
+        self.statements.remove(name);
+    }
+
+    pub(crate) fn close_all_statements(&mut self) {
+        self.statements.clear();
+    }
+}
+
+fn invalid_utf8(bytes: &[u8], at: usize) -> SqlError {
+    let shown: Vec<String> = bytes[at..].iter().take(3).map(|b| format!("0x{b:02x}")).collect();
+    let shown = if bytes.get(at) == Some(&0) { "0x00".to_owned() } else { shown.join(" ") };
+    SqlError::new(
+        SqlState::CHARACTER_NOT_IN_REPERTOIRE,
+        format!("invalid byte sequence for encoding \"UTF8\": {shown}"),
+    )
+}

@@ -1,0 +1,19 @@
+//! What the process tells the engine at its start. Plain data; the file and flags it comes from are the server's business.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+#[derive(Clone, Debug)]
+pub struct Settings {
+    pub node_id: String,
+    pub data_dir: PathBuf,
+    pub max_connections: usize,
+    /// Decompressed blocks of stored rows kept in memory.
+    pub block_cache_bytes: usize,
+    /// A RocksDB memtable before it is written to a file.
+    pub write_buffer_bytes: usize,
+    /// What sorts, joins and aggregates of all running queries may hold together; beyond it they spill or end with 53200.
+    pub query_memory_bytes: usize,
+    pub change_log_bytes_max: u64,
+    pub change_log_age_max: Duration,
+}

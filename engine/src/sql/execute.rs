@@ -1,0 +1,107 @@
+//! One statement: the exhaustive match from kind to handler.
+
+use datafusion::common::ScalarValue;
+use kalamdb_catalog::{Result, SqlError};
+
+use super::handlers;
+use super::prepared::{Plan, PreparedStatement};
+use super::statement::{Statement, TransactionCommand};
+use super::Response;
+use crate::session::Session;
+
+/// Carries out a statement in the session's transaction.
+pub(crate) async fn execute(
+    session: &mut Session,
+    prepared: &PreparedStatement,
+    parameters: &[ScalarValue],
+) -> Result<Response> {
+    match &**prepared.statement() {
+        Statement::Query(query) => match handlers::create_table::select_into(query) {
+            Some(into) => handlers::create_table::run_select_into(session, prepared, query, into).await,
+            None => run_planned(session, prepared, parameters).await,
+        },
+        Statement::Insert(_) | Statement::Update(_) | Statement::Delete(_) => {
+            run_planned(session, prepared, parameters).await
+        }
+        Statement::Copy(copy) => handlers::copy::run(session, prepared, copy).await,
+        Statement::Ddl(statement) => handlers::ddl::run(session, prepared, statement).await,
+        Statement::Explain(explain) => handlers::explain::run(session, prepared, explain, parameters).await,
+        Statement::Transaction(command) => transaction(session, command).await,
+        Statement::SetTransaction { modes, session: whole } => handlers::settings::set_transaction(session, *modes, *whole),
+        Statement::Set { name, value, local } => handlers::settings::set(session, name, value.as_deref(), *local),
+        Statement::Reset { name } => handlers::settings::reset(session, name.as_deref()),
+        Statement::Show { name } => handlers::settings::show(session, name),
+        Statement::ShowAll => handlers::settings::show_all(session),
+        Statement::Discard { what } => handlers::settings::discard(session, what),
+        Statement::Prepare { name, types, statement } => {
+            handlers::prepare::prepare(session, prepared, name, types, statement)
+        }
+        Statement::Execute { name, arguments } => {
+            Box::pin(handlers::prepare::execute(session, prepared, name, arguments)).await
+        }
+        Statement::Deallocate { name } => handlers::prepare::deallocate(session, name.as_deref()),
+        Statement::Close { name: None } => complete("CLOSE CURSOR ALL"),
+        Statement::Close { name: Some(name) } => Err(SqlError::new(
+            kalamdb_catalog::SqlState::INVALID_CURSOR_NAME,
+            format!("cursor \"{name}\" does not exist"),
+        )),
+        Statement::Unlisten => complete("UNLISTEN"),
+        Statement::Maintenance { tag, tables } => handlers::ddl::maintenance(session, prepared, tag, tables),
+        Statement::Accepted { tag } => complete(tag),
+    }
+}
+
+/// A response without rows.
+pub(crate) fn complete(tag: impl Into<String>) -> Result<Response> {
+    Ok(Response::Complete { tag: tag.into() })
+}
+
+async fn run_planned(
+    session: &mut Session,
+    prepared: &PreparedStatement,
+    parameters: &[ScalarValue],
+) -> Result<Response> {
+    session.transaction()?;
+    let bound = prepared.current(session)?;
+    match &bound.plan {
+        Plan::Query { plan, fast } => {
+            let columns = bound.columns.clone().unwrap_or_default();
+            if let Some(fast) = fast {
+                let rows = fast.select(session, parameters)?;
+                return Ok(Response::Rows { columns, rows, tag: "SELECT" });
+            }
+            handlers::select::run(session, plan, columns, parameters).await
+        }
+        Plan::Dml { dml, fast } => {
+            check_writable(session, dml.kind)?;
+            match fast {
+                Some(fast) => fast.dml(session, dml, parameters),
+                None => handlers::dml::run(session, dml, parameters).await,
+            }
+        }
+        Plan::Utility => Err(SqlError::internal("a utility statement has no plan")),
+    }
+}
+
+fn check_writable(session: &mut Session, kind: super::bind::DmlKind) -> Result<()> {
+    let name = match kind {
+        super::bind::DmlKind::Insert => "INSERT",
+        super::bind::DmlKind::Update => "UPDATE",
+        super::bind::DmlKind::Delete => "DELETE",
+    };
+    handlers::check_writable(session, name)
+}
+
+async fn transaction(session: &mut Session, command: &TransactionCommand) -> Result<Response> {
+    match command {
+        TransactionCommand::Begin { modes, start } => {
+            session.begin_block(*modes)?;
+            complete(if *start { "START TRANSACTION" } else { "BEGIN" })
+        }
+        TransactionCommand::Commit => complete(session.commit_block().await?),
+        TransactionCommand::Rollback => {
+            session.rollback_block();
+            complete("ROLLBACK")
+        }
+    }
+}

@@ -1,0 +1,23 @@
+//! SQL: parsing, binding, planning and execution.
+
+mod apply;
+mod bind;
+mod coerce;
+mod compare;
+pub mod copy;
+mod execute;
+mod fast;
+pub mod functions;
+pub(crate) mod handlers;
+mod parse;
+pub mod plan;
+mod prepared;
+mod response;
+pub(crate) mod statement;
+pub(crate) mod udf;
+
+pub use copy::{CopyInState, CopyParser, CopyRows, CopySink, CopyWriter, parse_copy_options};
+pub(crate) use execute::execute;
+pub use parse::{ParsedStatement, parse};
+pub use prepared::PreparedStatement;
+pub use response::{Column, CopyFormat, CopyHeader, CopyIn, CopyKind, Response, RowStream};

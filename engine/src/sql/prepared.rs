@@ -1,0 +1,154 @@
+//! A statement that has been bound, and is bound anew when the catalog or the search path changes under it.
+
+use std::sync::Arc;
+
+use datafusion::logical_expr::LogicalPlan;
+use kalamdb_catalog::{Catalog, PgType, Result, SqlError, SqlState};
+use parking_lot::Mutex;
+
+use super::bind::{Binder, BoundDml, Parameters, type_of_name};
+use super::fast::Fast;
+use super::handlers;
+use super::parse::ParsedStatement;
+use super::statement::Statement;
+use super::Column;
+use crate::session::{Session, SessionContext};
+
+/// A statement with its plan.
+pub struct PreparedStatement {
+    source: ParsedStatement,
+    declared: Vec<u32>,
+    bound: Mutex<Arc<BoundStatement>>,
+}
+
+/// What binding made of a statement, good for one catalog.
+pub struct BoundStatement {
+    pub plan: Plan,
+    pub parameters: Vec<PgType>,
+    pub columns: Option<Vec<Column>>,
+    catalog: Arc<Catalog>,
+    search_path: Vec<String>,
+}
+
+/// How a statement runs.
+pub enum Plan {
+    /// `optimized` is kept without parameters filled in.
+    Query { plan: LogicalPlan, fast: Option<Fast> },
+    Dml { dml: BoundDml, fast: Option<Fast> },
+    /// Everything else is carried out from its tree.
+    Utility,
+}
+
+impl PreparedStatement {
+    pub(crate) fn new(
+        session: &Session,
+        source: &ParsedStatement,
+        declared: &[u32],
+        catalog: Arc<Catalog>,
+    ) -> Result<Self> {
+        let bound = bind(session, source, declared, catalog)?;
+        Ok(PreparedStatement { source: source.clone(), declared: declared.to_vec(), bound: Mutex::new(Arc::new(bound)) })
+    }
+
+    pub(crate) fn statement(&self) -> &Arc<Statement> {
+        &self.source.statement
+    }
+
+    pub(crate) fn source(&self) -> &Arc<str> {
+        &self.source.source
+    }
+
+    pub(crate) fn parsed(&self) -> &ParsedStatement {
+        &self.source
+    }
+
+    pub fn parameters(&self) -> Vec<PgType> {
+        self.bound.lock().parameters.clone()
+    }
+
+    pub fn columns(&self) -> Option<Vec<Column>> {
+        self.bound.lock().columns.clone()
+    }
+
+    /// The plan for the catalog the statement runs on. 0A000 if it would give other columns than were announced.
+    pub(crate) fn current(&self, session: &Session) -> Result<Arc<BoundStatement>> {
+        let bound = Arc::clone(&self.bound.lock());
+        let catalog = session.context().catalog();
+        let same_path = session.context().vars().search_path() == bound.search_path;
+        if Arc::ptr_eq(&bound.catalog, &catalog) && same_path {
+            return Ok(bound);
+        }
+        let declared: Vec<u32> = if bound.parameters.is_empty() {
+            self.declared.clone()
+        } else {
+            bound.parameters.iter().map(|t| t.oid()).collect()
+        };
+        let fresh = Arc::new(bind(session, &self.source, &declared, catalog)?);
+        let types = |b: &BoundStatement| {
+            b.columns.as_ref().map(|c| c.iter().map(|c| (c.name.clone(), c.ty, c.typmod)).collect::<Vec<_>>())
+        };
+        if types(&fresh) != types(&bound) {
+            return Err(SqlError::new(
+                SqlState::FEATURE_NOT_SUPPORTED,
+                "cached plan must not change result type",
+            ));
+        }
+        *self.bound.lock() = Arc::clone(&fresh);
+        Ok(fresh)
+    }
+}
+
+fn bind(session: &Session, source: &ParsedStatement, declared: &[u32], catalog: Arc<Catalog>) -> Result<BoundStatement> {
+    let context = session.context();
+    let mut binder =
+        Binder::new(context, Arc::clone(&catalog), &source.source, Parameters::declared(declared)?);
+    let (plan, columns) = bind_statement(session, context, &mut binder, &source.statement)?;
+    let parameters = binder.parameters().finish()?;
+    Ok(BoundStatement { plan, parameters, columns, catalog, search_path: context.vars().search_path() })
+}
+
+fn bind_statement(
+    session: &Session,
+    context: &Arc<SessionContext>,
+    binder: &mut Binder<'_>,
+    statement: &Statement,
+) -> Result<(Plan, Option<Vec<Column>>)> {
+    match statement {
+        Statement::Query(query) if handlers::create_table::select_into(query).is_some() => Ok((Plan::Utility, None)),
+        Statement::Query(query) => {
+            let bound = binder.query(query)?;
+            let fast = bound.simple.as_deref().and_then(|s| Fast::select(binder, s));
+            let plan = match fast {
+                Some(_) => bound.plan,
+                None => session.app().engine.optimize(&bound.plan, context)?,
+            };
+            Ok((Plan::Query { plan, fast }, Some(bound.columns)))
+        }
+        Statement::Insert(insert) => dml(binder.insert(insert)?, binder),
+        Statement::Update(update) => dml(binder.update(update)?, binder),
+        Statement::Delete(delete) => dml(binder.delete(delete)?, binder),
+        Statement::Explain(explain) => {
+            // Binding it now reports its errors and parameters; the plan is made when it runs.
+            bind_statement(session, context, binder, &explain.statement)?;
+            Ok((Plan::Utility, Some(handlers::explain::columns(explain))))
+        }
+        Statement::Show { name } => Ok((Plan::Utility, Some(handlers::settings::show_columns(context, name)?))),
+        Statement::ShowAll => Ok((Plan::Utility, Some(handlers::settings::show_all_columns()))),
+        Statement::Execute { name, .. } => {
+            let prepared = session.statement(name).ok_or_else(|| handlers::prepare::missing(name))?;
+            Ok((Plan::Utility, prepared.columns.clone()))
+        }
+        _ => Ok((Plan::Utility, None)),
+    }
+}
+
+fn dml(bound: BoundDml, binder: &Binder<'_>) -> Result<(Plan, Option<Vec<Column>>)> {
+    let columns = bound.returning.clone();
+    let fast = Fast::dml(binder, &bound);
+    Ok((Plan::Dml { dml: bound, fast }, columns))
+}
+
+/// The types of PREPARE's list.
+pub(crate) fn declared_types(types: &[sqlparser::ast::DataType]) -> Result<Vec<u32>> {
+    types.iter().map(|t| Ok(type_of_name(t)?.0.oid())).collect()
+}
