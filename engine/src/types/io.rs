@@ -12,7 +12,7 @@ use kalamdb_catalog::{Result, SqlError, SqlState};
 use super::array;
 use super::bytes;
 use super::json;
-use super::value::{ColumnReader, Value};
+use super::value::Value;
 use super::{FormatSettings, Interval, Numeric, datetime, float};
 
 /// Days from 1970-01-01 to 2000-01-01, the epoch of the wire format.
@@ -221,13 +221,6 @@ fn write_binary_text(ty: PgType, text: &str, out: &mut Vec<u8>) {
         }
         _ => out.extend_from_slice(text.as_bytes()),
     }
-}
-
-/// The text form of row `row` as a string.
-pub(crate) fn text_of(ty: PgType, reader: &ColumnReader<'_>, row: usize, fs: &FormatSettings) -> String {
-    let mut out = Vec::new();
-    write_text(ty, &reader.value(row), fs, &mut out);
-    String::from_utf8(out).unwrap_or_else(|e| String::from_utf8_lossy(e.as_bytes()).into_owned())
 }
 
 /// Unread bytes of a binary value.
