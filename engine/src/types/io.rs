@@ -520,6 +520,29 @@ mod tests {
     }
 
     #[test]
+    fn binary_forms_are_postgresqls() {
+        let cases = [
+            (PgType::INT4_ARRAY, "{1,NULL}", "00000001000000010000001700000002000000010000000400000001ffffffff"),
+            (PgType::TEXT_ARRAY, "{}", "000000000000000000000019"),
+            (PgType::INT2VECTOR, "1 2", "0000000100000000000000150000000200000000000000020001000000020002"),
+            (PgType::JSONB, "{\"a\":1}", "017b2261223a20317d"),
+            (PgType::TID, "(1,2)", "000000010002"),
+            (PgType::DATE_ARRAY, "{2000-01-02}", "00000001000000000000043a00000001000000010000000400000001"),
+            (PgType::INTERVAL, "1 mon 2 day 3s", "00000000002dc6c00000000200000001"),
+            (PgType::PG_LSN, "16/B374D848", "00000016b374d848"),
+        ];
+        for (ty, text, expect) in cases {
+            let mut out = Vec::new();
+            write_binary(ty, &parse_text(ty, -1, text, &FormatSettings::default()).unwrap(), &mut out);
+            let hex: String = out.iter().map(|b| format!("{b:02x}")).collect();
+            assert_eq!(hex, expect, "{text} as {ty:?}");
+        }
+        let message = |ty, data: &[u8]| parse_binary(ty, -1, data).unwrap_err().message().to_owned();
+        assert_eq!(message(PgType::INT4, &[0; 3]), "insufficient data left in message");
+        assert_eq!(message(PgType::INT4, &[0; 5]), "incorrect binary data format");
+    }
+
+    #[test]
     fn integers_print() {
         for v in [0, 7, 10, 99, 100, -1, i64::MAX, i64::MIN, 1234567] {
             let mut out = Vec::new();

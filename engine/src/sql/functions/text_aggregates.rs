@@ -8,7 +8,7 @@ use std::collections::HashSet;
 use std::fmt;
 use std::sync::Arc;
 
-use datafusion::arrow::array::{Array, ArrayRef, AsArray, new_empty_array};
+use datafusion::arrow::array::{Array, ArrayRef, new_empty_array};
 use datafusion::arrow::datatypes::{DataType, FieldRef};
 use datafusion::common::{DataFusionError, Result as DfResult, ScalarValue};
 use datafusion::functions_aggregate::array_agg::ArrayAgg;
@@ -359,7 +359,7 @@ fn json_object(readers: &[(PgType, ColumnReader<'_>)], rows: &[usize]) -> Result
 
 #[cfg(test)]
 mod tests {
-    use datafusion::arrow::array::{Int32Array, StringArray};
+    use datafusion::arrow::array::{AsArray, Int32Array, StringArray};
 
     use super::*;
 
