@@ -7,7 +7,7 @@ use kalamdb_catalog::{PgType, Result, SqlError, SqlState};
 
 use super::FormatSettings;
 use super::io::{self, Reader};
-use super::value::{ArrayBuilder, ColumnReader, Value};
+use super::value::{ArrayBuilder, ColumnReader};
 
 /// Reads `{1,NULL,"a b"}` as the elements of an array of `elem`.
 pub(super) fn parse_text(elem: PgType, typmod: i32, text: &str, fs: &FormatSettings) -> Result<ArrayRef> {

@@ -12,7 +12,7 @@ use kalamdb_catalog::{Result, SqlError, SqlState};
 use super::array;
 use super::bytes;
 use super::json;
-use super::value::{ColumnReader, Value};
+use super::value::Value;
 use super::{FormatSettings, Interval, Numeric, datetime, float};
 
 /// Days from 1970-01-01 to 2000-01-01, the epoch of the wire format.
@@ -221,13 +221,6 @@ fn write_binary_text(ty: PgType, text: &str, out: &mut Vec<u8>) {
         }
         _ => out.extend_from_slice(text.as_bytes()),
     }
-}
-
-/// The text form of row `row` as a string.
-pub(crate) fn text_of(ty: PgType, reader: &ColumnReader<'_>, row: usize, fs: &FormatSettings) -> String {
-    let mut out = Vec::new();
-    write_text(ty, &reader.value(row), fs, &mut out);
-    String::from_utf8(out).unwrap_or_else(|e| String::from_utf8_lossy(e.as_bytes()).into_owned())
 }
 
 /// Unread bytes of a binary value.
@@ -524,6 +517,29 @@ mod tests {
         for (ty, typmod, text, expect) in cases {
             assert_eq!(round_trip(ty, typmod, text), expect, "{text} as {ty:?}");
         }
+    }
+
+    #[test]
+    fn binary_forms_are_postgresqls() {
+        let cases = [
+            (PgType::INT4_ARRAY, "{1,NULL}", "00000001000000010000001700000002000000010000000400000001ffffffff"),
+            (PgType::TEXT_ARRAY, "{}", "000000000000000000000019"),
+            (PgType::INT2VECTOR, "1 2", "0000000100000000000000150000000200000000000000020001000000020002"),
+            (PgType::JSONB, "{\"a\":1}", "017b2261223a20317d"),
+            (PgType::TID, "(1,2)", "000000010002"),
+            (PgType::DATE_ARRAY, "{2000-01-02}", "00000001000000000000043a00000001000000010000000400000001"),
+            (PgType::INTERVAL, "1 mon 2 day 3s", "00000000002dc6c00000000200000001"),
+            (PgType::PG_LSN, "16/B374D848", "00000016b374d848"),
+        ];
+        for (ty, text, expect) in cases {
+            let mut out = Vec::new();
+            write_binary(ty, &parse_text(ty, -1, text, &FormatSettings::default()).unwrap(), &mut out);
+            let hex: String = out.iter().map(|b| format!("{b:02x}")).collect();
+            assert_eq!(hex, expect, "{text} as {ty:?}");
+        }
+        let message = |ty, data: &[u8]| parse_binary(ty, -1, data).unwrap_err().message().to_owned();
+        assert_eq!(message(PgType::INT4, &[0; 3]), "insufficient data left in message");
+        assert_eq!(message(PgType::INT4, &[0; 5]), "incorrect binary data format");
     }
 
     #[test]

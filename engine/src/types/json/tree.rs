@@ -3,6 +3,7 @@
 use std::fmt::Write as _;
 
 use crate::types::Numeric;
+use crate::types::numeric::sort_key;
 
 /// A JSON value. Numbers keep their text.
 #[derive(Clone, PartialEq, Debug)]
@@ -171,9 +172,9 @@ fn write_key(value: &Json, out: &mut Vec<u8>) {
         }
         Json::Number(n) => {
             out.push(4);
-            // 1.0 and 1 are equal: trailing zeros go.
-            let n = if n.contains('.') { n.trim_end_matches('0').trim_end_matches('.') } else { n };
-            for b in Numeric::parse(n).map(|n| n.encode()).unwrap_or_default() {
+            let encoded = Numeric::parse(n).map(|n| n.encode()).unwrap_or_default();
+            // Without the display scale: 1.0 and 1 are equal.
+            for &b in sort_key(&encoded) {
                 out.push(b);
                 if b == 0 {
                     out.push(0xFF);

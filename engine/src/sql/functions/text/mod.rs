@@ -13,7 +13,7 @@ mod strings;
 use kalamdb_catalog::PgType;
 
 pub use casts::CASTS;
-pub(crate) use format::{cast_text, output_text};
+pub(crate) use format::output_text;
 pub(crate) use like::similar_to_escape;
 pub use quote::{quote_ident, quote_literal};
 
@@ -127,9 +127,9 @@ pub static FUNCTIONS: &[FnDef] = &[
     FnDef::new(1634, "texticnlike", &[TEXT, TEXT], BOOL, |_, a| like::like(a, true, true)),
     FnDef::new(1637, "like_escape", &[TEXT, TEXT], TEXT, |_, a| map2(a, like::like_escape)),
     FnDef::new(1987, "similar_to_escape", &[TEXT], TEXT, |_, a| {
-        map1(a, |pattern: &str| like::similar_to_escape(pattern, "\\"))
+        map1(a, |pattern: &str| similar_to_escape(pattern, "\\"))
     }),
-    FnDef::new(1986, "similar_to_escape", &[TEXT, TEXT], TEXT, |_, a| map2(a, like::similar_to_escape)),
+    FnDef::new(1986, "similar_to_escape", &[TEXT, TEXT], TEXT, |_, a| map2(a, similar_to_escape)),
 ];
 
 pub static OPERATORS: &[OpDef] = &[
