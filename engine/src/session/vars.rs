@@ -209,9 +209,9 @@ impl Vars {
         table::VARS.iter().filter(|v| v.report).map(|v| (v.name, value::show(v, self.raw(v)))).collect()
     }
 
-    /// Every setting, by name, the custom ones last.
+    /// Every setting that PostgreSQL lists, by name, the custom ones last.
     pub fn iter(&self) -> impl Iterator<Item = Setting<'_>> {
-        let known = table::VARS.iter().map(|def| {
+        let known = table::VARS.iter().filter(|def| !table::is_hidden(def)).map(|def| {
             let value = self.raw(def);
             Setting {
                 def: Some(def),
