@@ -191,8 +191,8 @@ pub(super) fn pg_proc(rows: &mut Rows<'_>, hint: &Hint<'_>) -> Result<()> {
     });
     let mut seen = std::collections::HashSet::new();
     for p in functions::all().map(procedure).chain(aggregates).chain(io).chain(comparisons) {
-        // Several entries may share a pg_proc row (overloads that differ in optional arguments).
-        if hint.admits_oid("oid", p.oid) && hint.admits_name("proname", p.name) && seen.insert(p.oid) {
+        // Several names may share a pg_proc row (current_user, user); what the grammar makes has none (current_date).
+        if p.oid != 0 && hint.admits_oid("oid", p.oid) && hint.admits_name("proname", p.name) && seen.insert(p.oid) {
             push_procedure(rows, p)?;
         }
     }

@@ -457,6 +457,11 @@ pub(super) static VARS: &[VarDef] = &[
         "Sets whether XML data in implicit parsing and serialization operations is to be considered as documents or content fragments."),
 ];
 
+/// Settings that SHOW knows by name but SHOW ALL and pg_settings leave out.
+pub(super) fn is_hidden(def: &VarDef) -> bool {
+    def.category == UNGROUPED
+}
+
 /// The setting of this name in any case.
 pub(super) fn find(name: &str) -> Option<&'static VarDef> {
     let name = name.to_ascii_lowercase();

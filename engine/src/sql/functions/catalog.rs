@@ -273,11 +273,6 @@ fn from_text(call: &Call<'_>, args: &[ArrayRef]) -> Result<ArrayRef> {
     map1::<&str, u32>(args, |text| reg_in(call.ret, text, call.session))
 }
 
-fn to_text(call: &Call<'_>, args: &[ArrayRef]) -> Result<ArrayRef> {
-    let ty = call.arg_types.first().copied().unwrap_or(PgType::OID);
-    map1::<u32, String>(args, |oid| Ok(reg_out(ty, oid, call.session)))
-}
-
 fn from_int2(_: &Call<'_>, args: &[ArrayRef]) -> Result<ArrayRef> {
     map1::<i16, u32>(args, |n| Ok(i32::from(n) as u32))
 }
@@ -300,10 +295,11 @@ fn to_int8(_: &Call<'_>, args: &[ArrayRef]) -> Result<ArrayRef> {
     map1::<u32, i64>(args, |n| Ok(i64::from(n)))
 }
 
-/// The casts of one reg* type: from and to oid, the integers and text. Only text to regclass is implicit.
+/// What every reg* type has: casts from and to oid and the integers.
 macro_rules! reg_casts {
-    ($($ty:ident from_text $context:ident;)*) => {
-        /// The casts between the reg* types and oid, integers and text.
+    ($($ty:ident)*) => {
+        /// pg_cast's rows of the reg* types. Text converts through [`reg_in`] and [`reg_out`] like any type through its
+        /// input and output, so that only the implicit casts from text to regclass are rows.
         pub static CASTS: &[CastDef] = &[$(
             cast(PgType::OID, PgType::$ty, CastContext::Implicit, same),
             cast(PgType::$ty, PgType::OID, CastContext::Implicit, same),
@@ -312,31 +308,16 @@ macro_rules! reg_casts {
             cast(PgType::INT8, PgType::$ty, CastContext::Implicit, from_int8),
             cast(PgType::$ty, PgType::INT4, CastContext::Assignment, to_int4),
             cast(PgType::$ty, PgType::INT8, CastContext::Assignment, to_int8),
-            cast(PgType::TEXT, PgType::$ty, CastContext::$context, from_text),
-            cast(PgType::VARCHAR, PgType::$ty, CastContext::$context, from_text),
-            cast(PgType::BPCHAR, PgType::$ty, CastContext::Explicit, from_text),
-            cast(PgType::NAME, PgType::$ty, CastContext::Explicit, from_text),
-            cast(PgType::$ty, PgType::TEXT, CastContext::Assignment, to_text),
-            cast(PgType::$ty, PgType::VARCHAR, CastContext::Assignment, to_text),
-            cast(PgType::$ty, PgType::BPCHAR, CastContext::Assignment, to_text),
-            cast(PgType::$ty, PgType::NAME, CastContext::Assignment, to_text),
         )*
+            cast(PgType::TEXT, PgType::REGCLASS, CastContext::Implicit, from_text),
+            cast(PgType::VARCHAR, PgType::REGCLASS, CastContext::Implicit, from_text),
             cast(PgType::REGPROC, PgType::REGPROCEDURE, CastContext::Implicit, same),
             cast(PgType::REGPROCEDURE, PgType::REGPROC, CastContext::Implicit, same),
         ];
     };
 }
 
-reg_casts! {
-    REGCLASS from_text Implicit;
-    REGTYPE from_text Explicit;
-    REGPROC from_text Explicit;
-    REGPROCEDURE from_text Explicit;
-    REGOPER from_text Explicit;
-    REGNAMESPACE from_text Explicit;
-    REGROLE from_text Explicit;
-    REGCOLLATION from_text Explicit;
-}
+reg_casts! { REGCLASS REGTYPE REGPROC REGPROCEDURE REGOPER REGNAMESPACE REGROLE REGCOLLATION }
 
 #[cfg(test)]
 mod tests;

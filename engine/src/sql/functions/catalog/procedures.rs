@@ -56,7 +56,7 @@ fn index() -> &'static Index {
         });
         let mut index = Index { all: Vec::new(), by_oid: HashMap::new(), by_name: HashMap::new() };
         for procedure in scalars.chain(aggregates).chain(io) {
-            if !index.by_oid.contains_key(&procedure.oid) {
+            if procedure.oid != 0 && !index.by_oid.contains_key(&procedure.oid) {
                 index.by_oid.insert(procedure.oid, index.all.len());
                 index.by_name.entry(procedure.name).or_default().push(index.all.len());
                 index.all.push(procedure);
