@@ -12,6 +12,7 @@ mod tables;
 mod truncate;
 mod zones;
 
+pub(crate) use parts::{century, day_of_year, iso_week, iso_week_start};
 pub use tables::{CASTS, FUNCTIONS, OPERATORS};
 
 #[cfg(test)]
