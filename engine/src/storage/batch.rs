@@ -235,10 +235,14 @@ pub struct BatchDecoder {
 /// Stored bytes after which a batch counts as full, so that wide rows do not make giant batches.
 const BATCH_BYTES_MAX: usize = 16 << 20;
 
+/// Rows that builders have room for at first; most statements read few.
+const INITIAL_ROWS: usize = 512;
+
 impl BatchDecoder {
     /// `capacity` is the number of rows after which [`BatchDecoder::is_full`] says so.
     pub fn new(layout: &Arc<RowLayout>, projection: &[ScanColumn], capacity: usize) -> BatchDecoder {
-        let outputs = projection.iter().map(|column| output(layout, *column, capacity)).collect();
+        let rows = capacity.min(INITIAL_ROWS);
+        let outputs = projection.iter().map(|column| output(layout, *column, rows)).collect();
         BatchDecoder { layout: Arc::clone(layout), outputs, len: 0, capacity, bytes: 0 }
     }
 

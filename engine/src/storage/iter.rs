@@ -31,6 +31,8 @@ pub struct RowIter {
     iter: DBRawIteratorWithThreadMode<'static, Db>,
     snapshot: u64,
     reverse: bool,
+    /// The range is one key; `seek` starts as the version to look for.
+    point: bool,
     started: bool,
     valid: bool,
     /// The current row's key.
@@ -45,7 +47,13 @@ pub struct RowIter {
 impl RowIter {
     pub(super) fn new(storage: Arc<Storage>, start: Vec<u8>, end: Vec<u8>, snapshot: u64, reverse: bool) -> RowIter {
         let end = if end < start { start.clone() } else { end };
-        let iter = storage.raw_iter(&start, &end);
+        let point = keys::point(&start, &end).is_some();
+        let iter = if point { storage.raw_point_iter() } else { storage.raw_iter(&start, &end) };
+        let mut seek = Vec::new();
+        if point {
+            seek = start;
+            keys::push_seq(&mut seek, snapshot);
+        }
         // SAFETY: the iterator borrows the database inside `storage`, which is behind an Arc that this struct holds, so
         // it neither moves nor goes away before the iterator does (fields are dropped in order of declaration).
         let iter = unsafe {
@@ -54,13 +62,15 @@ impl RowIter {
         RowIter {
             iter,
             snapshot,
-            reverse,
+            // One row at most: the direction makes no difference.
+            reverse: reverse && !point,
+            point,
             started: false,
             valid: false,
             key: Vec::new(),
             seq: 0,
             row: Vec::new(),
-            seek: Vec::new(),
+            seek,
             storage,
         }
     }
@@ -110,6 +120,9 @@ impl RowIter {
     }
 
     fn advance_forward(&mut self) -> bool {
+        if self.point {
+            return self.advance_point();
+        }
         if self.started {
             self.skip_key();
         } else {
@@ -146,6 +159,22 @@ impl RowIter {
             }
             self.skip_key();
         }
+    }
+
+    /// The row of the one key, the first time.
+    fn advance_point(&mut self) -> bool {
+        if std::mem::replace(&mut self.started, true) {
+            return false;
+        }
+        self.iter.seek(&self.seek);
+        let Some((stored, row)) = self.iter.item() else { return false };
+        let Some((key, seq)) = keys::split(stored) else { return false };
+        if row.is_empty() || keys::split(&self.seek).is_none_or(|(wanted, _)| wanted != key) {
+            return false;
+        }
+        self.key.extend_from_slice(key);
+        self.seq = seq;
+        true
     }
 
     /// Moves past the versions of the current key that are still ahead.

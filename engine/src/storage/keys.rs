@@ -71,6 +71,14 @@ pub fn after(key: &[u8]) -> Vec<u8> {
     bound
 }
 
+/// The key of a range that holds no other: `key` up to `after(key)`.
+pub(super) fn point<'a>(start: &'a [u8], end: &[u8]) -> Option<&'a [u8]> {
+    let rest = end.strip_prefix(start)?;
+    let is_version = start.len() > STORAGE_LEN;
+    (is_version && rest.len() == SEQ_LEN + 1 && rest[..SEQ_LEN] == [0xFF; SEQ_LEN] && rest[SEQ_LEN] == 0)
+        .then_some(start)
+}
+
 /// True for types that a primary key may have: those with a total order and an encoding here.
 pub fn is_key_type(ty: PgType) -> bool {
     !(ty.list_element().is_some()
@@ -205,6 +213,9 @@ mod tests {
         assert!(oldest < after(&key));
         assert!(after(&key) < encode_key(7, Some("ann"), &[(PgType::INT4, Value::Int4(2))]));
         assert_eq!(prefix_end(&[1, 0xFF]), [2]);
+        assert_eq!(point(&key, &after(&key)), Some(&*key));
+        assert_eq!(point(&start, &end), None);
+        assert_eq!(point(&start, &after(&key)), None);
     }
 
     proptest! {

@@ -167,9 +167,7 @@ impl Storage {
         let mut target = Vec::with_capacity(key.len() + keys::SEQ_LEN);
         target.extend_from_slice(key);
         keys::push_seq(&mut target, snapshot);
-        let mut options = ReadOptions::default();
-        options.set_prefix_same_as_start(true);
-        let mut iter = self.db.raw_iterator_cf_opt(self.data(), options);
+        let mut iter = self.raw_point_iter();
         iter.seek(&target);
         if let Some((stored, row)) = iter.item()
             && let Some((found_key, seq)) = keys::split(stored)
@@ -194,6 +192,24 @@ impl Storage {
         options.set_iterate_lower_bound(start);
         options.set_iterate_upper_bound(end);
         self.db.raw_iterator_cf_opt(self.data(), options)
+    }
+
+    /// A raw iterator over the versions of one key: to be moved with `seek`, to a version of that key, and forward only.
+    pub(super) fn raw_point_iter(&self) -> DBRawIteratorWithThreadMode<'_, Db> {
+        let mut options = ReadOptions::default();
+        // Reads no file whose filter does not know the key.
+        options.set_prefix_same_as_start(true);
+        self.db.raw_iterator_cf_opt(self.data(), options)
+    }
+
+    /// The greatest key of a storage, deleted ones included.
+    pub(crate) fn last_key(&self, storage: StorageId) -> Result<Option<Vec<u8>>> {
+        let (start, end) = keys::storage_range(storage);
+        let mut iter = self.raw_iter(&start, &end);
+        iter.seek_to_last();
+        let last = iter.key().and_then(keys::split).map(|(key, _)| key.to_vec());
+        iter.status().map_err(|e| error::convert(&e))?;
+        Ok(last)
     }
 
     /// True if a storage has no version of any row.

@@ -48,6 +48,11 @@ impl Table {
         self.last_write.load(Ordering::Acquire) > snapshot
     }
 
+    /// The last commit that wrote rows, as far as this process knows.
+    pub(super) fn last_write(&self) -> u64 {
+        self.last_write.load(Ordering::Acquire)
+    }
+
     /// True if the table was altered or dropped after `snapshot`.
     pub(super) fn changed_after(&self, snapshot: u64) -> bool {
         self.last_ddl.load(Ordering::Acquire) > snapshot

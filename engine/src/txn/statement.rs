@@ -60,8 +60,23 @@ pub struct StatementWrites {
     held: Arc<Held>,
     /// Tables locked by this statement; mostly one.
     tables: Vec<(Oid, Arc<Table>)>,
+    /// For long runs of inserts: what is known of the target.
+    ceiling: Option<Ceiling>,
+    looked_up: u32,
     pub(super) bytes: usize,
     bytes_max: usize,
+}
+
+/// Look-ups after which it pays to find out the greatest stored key.
+const LOOK_UPS: u32 = 16;
+
+/// The greatest key in a storage. No key above it is stored as long as no commit writes to the table.
+#[derive(Debug)]
+struct Ceiling {
+    oid: Oid,
+    last_write: u64,
+    /// `None`: the storage is empty.
+    key: Option<Vec<u8>>,
 }
 
 /// What the statement does to one key.
@@ -80,7 +95,16 @@ pub(super) struct Op {
 impl StatementWrites {
     pub(super) fn new(reader: TxnReader, held: Arc<Held>, bytes_max: usize) -> StatementWrites {
         let bytes = reader.writes.bytes();
-        StatementWrites { reader, ops: BTreeMap::new(), held, tables: Vec::new(), bytes, bytes_max }
+        StatementWrites {
+            reader,
+            ops: BTreeMap::new(),
+            held,
+            tables: Vec::new(),
+            ceiling: None,
+            looked_up: 0,
+            bytes,
+            bytes_max,
+        }
     }
 
     /// Adds a row. Locks the key.
@@ -91,7 +115,7 @@ impl StatementWrites {
         row: impl Into<Vec<u8>>,
     ) -> Result<InsertOutcome> {
         let (key, row) = (Bytes::from(key.into()), Bytes::from(row.into()));
-        self.share(table.oid)?;
+        let lock = self.share(table.oid)?;
         self.count(key.len() + row.len())?;
         // Hidden row ids are never given twice: nothing to lock, nothing to find.
         if table.layout.has_primary_key {
@@ -105,7 +129,7 @@ impl StatementWrites {
                 op.new = Some(row);
                 return Ok(InsertOutcome::Ok);
             }
-            if self.exists(&key)? {
+            if !self.is_above_all(table, &lock, &key)? && self.exists(&key)? {
                 return Ok(InsertOutcome::Duplicate);
             }
         }
@@ -221,6 +245,27 @@ impl StatementWrites {
         let table = self.held.share_table(oid, self.reader.snapshot_seq())?;
         self.tables.push((oid, Arc::clone(&table)));
         Ok(table)
+    }
+
+    /// True if `key`, whose lock is held, is certainly neither committed nor written by this transaction: it is above
+    /// everything stored, and no commit has written to the table since that was looked up. A commit under way cannot
+    /// hold this key, because its lock would be held.
+    fn is_above_all(&mut self, table: &TableRef, lock: &Table, key: &[u8]) -> Result<bool> {
+        if self.looked_up < LOOK_UPS {
+            self.looked_up += 1;
+            return Ok(false);
+        }
+        // In this order: a commit in between makes the number stale, not the key.
+        let last_write = lock.last_write();
+        let ceiling = match &mut self.ceiling {
+            Some(known) if known.oid == table.oid && known.last_write == last_write => known,
+            slot => {
+                self.looked_up = 0;
+                let key = self.reader.storage.last_key(table.storage)?;
+                slot.insert(Ceiling { oid: table.oid, last_write, key })
+            }
+        };
+        Ok(ceiling.key.as_deref().is_none_or(|last| last < key) && self.reader.writes.get(key).is_none())
     }
 
     /// True if a row with this key is committed, even after the snapshot, or written by this transaction.
