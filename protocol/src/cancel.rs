@@ -7,8 +7,8 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI32, Ordering};
-use std::time::{SystemTime, UNIX_EPOCH};
 
+use kalamdb_engine::clock::now_micros;
 use kalamdb_engine::session::{CancelHandle, CancelReason};
 use parking_lot::Mutex;
 use tokio::sync::{Notify, mpsc};
@@ -141,7 +141,7 @@ impl Backend {
     }
 
     pub(crate) fn running(&self, query: &str) {
-        let now = micros_now();
+        let now = now_micros();
         let mut info = self.info.lock();
         info.state = BackendState::Active;
         info.state_change = now;
@@ -154,7 +154,7 @@ impl Backend {
         let mut info = self.info.lock();
         if info.state != state {
             info.state = state;
-            info.state_change = micros_now();
+            info.state_change = now_micros();
         }
     }
 
@@ -263,11 +263,6 @@ impl Drop for BackendGuard {
 /// Compares without telling by its duration where the difference is.
 fn same(a: &[u8], b: &[u8]) -> bool {
     a.len() == b.len() && a.iter().zip(b).fold(0, |acc, (x, y)| acc | (x ^ y)) == 0
-}
-
-/// Microseconds since 1970.
-pub(crate) fn micros_now() -> i64 {
-    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| d.as_micros() as i64)
 }
 
 #[cfg(test)]

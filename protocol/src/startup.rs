@@ -8,10 +8,11 @@ use std::io::{self, Read};
 use std::sync::Arc;
 
 use kalamdb_catalog::{SqlError, SqlState};
+use kalamdb_engine::clock::now_micros;
 use kalamdb_engine::context::AppContext;
 use kalamdb_engine::session::{Session, StartupParameters, TransactionStatus};
 
-use crate::cancel::{BackendGuard, BackendInfo, BackendState, Backends, micros_now};
+use crate::cancel::{BackendGuard, BackendInfo, BackendState, Backends};
 use crate::connection::Connection;
 use crate::decode::Reader;
 use crate::encode;
@@ -94,7 +95,7 @@ impl Started {
         encode::ready_for_query(out, TransactionStatus::Idle);
         transport.end_batch();
         let application_name = reports.iter().find(|(name, _)| *name == "application_name");
-        let now = micros_now();
+        let now = now_micros();
         let info = BackendInfo {
             pid: self.guard.pid(),
             user: self.user,

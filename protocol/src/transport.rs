@@ -170,3 +170,60 @@ impl Transport {
         let _ = self.socket.shutdown().await;
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::decode::decode;
+
+    /// The messages in `input`, up to the first error.
+    fn frames(input: &[u8], message_bytes_max: usize) -> String {
+        let (ours, _theirs) = tokio::io::duplex(1);
+        let mut transport = Transport::new(Box::new(ours), message_bytes_max);
+        transport.input.extend_from_slice(input);
+        let mut seen = String::new();
+        loop {
+            match transport.frame() {
+                Ok(Some(frame)) => seen += &format!("{}{} ", frame.tag as char, frame.body.len()),
+                Ok(None) => return seen + &format!("+{}", transport.input.len()),
+                Err(Stop::Fatal(e)) => return seen + e.code().0,
+                Err(stop) => return format!("{stop:?}"),
+            }
+        }
+    }
+
+    #[test]
+    fn messages_are_cut_and_checked_before_they_are_there() {
+        let cases: &[(&[u8], &str)] = &[
+            (b"", "+0"),
+            (b"Q\0\0", "+3"),
+            (b"Q\0\0\0\x06a\0S\0\0\0\x04Q", "Q2 S0 +1"),
+            (b"S\0\0\0\x04Q\0\0\0\x06a", "S0 +6"),
+            // A header alone is enough to refuse.
+            (b"Q\0\0\x04\0", "54000"),
+            (b"S\0\x01\0\0", "08P01"),
+            (b"Q\0\0\0\x03", "08P01"),
+            (b"Q\xff\xff\xff\xff", "08P01"),
+            (b"z", "08P01"),
+        ];
+        for (input, expect) in cases {
+            assert_eq!(frames(input, 1000), *expect, "{input:?}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn any_input_is_cut_or_refused(
+            input in proptest::collection::vec(prop_oneof![Just(0u8), Just(b'Q'), Just(b'B'), Just(7u8), any::<u8>()], 0..300)
+        ) {
+            let (ours, _theirs) = tokio::io::duplex(1);
+            let mut transport = Transport::new(Box::new(ours), 100);
+            transport.input.extend_from_slice(&input);
+            while let Ok(Some(frame)) = transport.frame() {
+                let _ = decode(frame.tag, &frame.body);
+            }
+        }
+    }
+}
