@@ -50,6 +50,11 @@ pub fn system_columns(table: &CachedTableData) -> &'static [SystemColumn] {
     }
 }
 
+/// True for a name that no column of a user's table may have.
+pub fn is_system_column(name: &str) -> bool {
+    SYSTEM_COLUMNS.iter().any(|c| c.name == name)
+}
+
 /// True for relations of pg_catalog, information_schema and system.
 pub fn is_builtin(table: &CachedTableData) -> bool {
     table.definition.oid < kalamdb_catalog::table::FIRST_USER_OID

@@ -1,0 +1,358 @@
+//! INSERT, UPDATE and DELETE: the rows of the bound query, applied by key.
+
+use std::sync::Arc;
+
+use datafusion::arrow::array::{Array, ArrayRef, AsArray, RecordBatch, RecordBatchOptions, UInt64Array};
+use datafusion::arrow::compute::take;
+use datafusion::arrow::datatypes::{Field, Schema};
+use datafusion::common::ScalarValue;
+use futures::TryStreamExt;
+use kalamdb_catalog::{CachedTableData, PgType, Result, SqlError, SqlState};
+
+use crate::session::Session;
+use crate::sql::bind::{BoundDml, DmlKind};
+use crate::sql::{Column, Response};
+use crate::storage::{RowLayout, keys};
+use crate::txn::{ApplyOutcome, InsertOutcome, StatementWrites, TableRef};
+use crate::types::{FormatSettings, Value, write_text};
+
+pub(crate) async fn run(session: &mut Session, dml: &BoundDml, parameters: &[ScalarValue]) -> Result<Response> {
+    let statement = super::select::statement_context(session)?;
+    let target = Target::new(session, &dml.table)?;
+    let mut writes = session.open_transaction()?.statement();
+    let mut rows = session.app().engine.run(&dml.plan, false, parameters, statement).await?;
+    let mut count = 0;
+    let mut shown = Vec::new();
+    while let Some(batch) = rows.try_next().await? {
+        let applied = target.apply(session, &mut writes, dml.kind, &batch)?;
+        count += applied.len();
+        if dml.returning.is_some() {
+            shown.push(returning_part(&batch, target.identity(dml.kind), &applied)?);
+        }
+    }
+    drop(rows);
+    target.finish(session, writes)?;
+    respond(dml, count, shown)
+}
+
+/// The response: a tag with the count, or RETURNING's rows.
+pub(crate) fn respond(dml: &BoundDml, count: usize, shown: Vec<RecordBatch>) -> Result<Response> {
+    let tag = match dml.kind {
+        DmlKind::Insert => "INSERT 0",
+        DmlKind::Update => "UPDATE",
+        DmlKind::Delete => "DELETE",
+    };
+    match &dml.returning {
+        None => Ok(Response::Complete { tag: format!("{tag} {count}") }),
+        Some(columns) => {
+            let rows = futures::stream::iter(shown.into_iter().map(Ok));
+            Ok(Response::Rows { columns: columns.clone(), rows: Box::pin(rows), tag })
+        }
+    }
+}
+
+/// The table a statement writes, with what its rows are made and checked by.
+pub(crate) struct Target {
+    table: Arc<CachedTableData>,
+    reference: TableRef,
+    layout: Arc<RowLayout>,
+    /// Types of the live columns.
+    types: Vec<PgType>,
+    /// Live positions of NOT NULL columns.
+    not_null: Vec<usize>,
+    /// Live positions and types of the primary key.
+    key: Vec<(usize, PgType)>,
+    format: Arc<FormatSettings>,
+    /// Name of the table's schema, for errors.
+    schema_of: String,
+}
+
+impl Target {
+    pub(crate) fn new(session: &Session, table: &Arc<CachedTableData>) -> Result<Target> {
+        let definition = &table.definition;
+        let layout = Arc::new(RowLayout::new(definition)?);
+        let live: Vec<usize> = definition.live_columns().map(|(i, _)| i).collect();
+        let key = definition.primary_key.iter().flat_map(|k| &k.columns);
+        let key = key
+            .map(|i| {
+                let position = live.iter().position(|l| l == i);
+                position
+                    .map(|p| (p, definition.columns[*i].ty))
+                    .ok_or_else(|| SqlError::internal("a key column has been dropped"))
+            })
+            .collect::<Result<Vec<_>>>()?;
+        Ok(Target {
+            table: Arc::clone(table),
+            reference: TableRef::new(Arc::clone(&layout)),
+            types: definition.live_columns().map(|(_, c)| c.ty).collect(),
+            not_null: definition
+                .live_columns()
+                .enumerate()
+                .filter(|(_, (_, c))| c.not_null)
+                .map(|(live, _)| live)
+                .collect(),
+            key,
+            layout,
+            format: session.context().format(),
+            schema_of: session
+                .context()
+                .catalog()
+                .schema(definition.schema)
+                .map_or_else(String::new, |s| s.name.clone()),
+        })
+    }
+
+    pub(crate) fn layout(&self) -> &Arc<RowLayout> {
+        &self.layout
+    }
+
+    pub(crate) fn key_columns(&self) -> &[(usize, PgType)] {
+        &self.key
+    }
+
+    /// Columns of the bound plan before RETURNING's.
+    fn identity(&self, kind: DmlKind) -> usize {
+        match kind {
+            DmlKind::Insert => self.types.len(),
+            DmlKind::Update => self.types.len() + 2,
+            DmlKind::Delete => 2,
+        }
+    }
+
+    /// Adds the writes of one batch; the rows of it that took effect.
+    fn apply(
+        &self,
+        session: &mut Session,
+        writes: &mut StatementWrites,
+        kind: DmlKind,
+        batch: &RecordBatch,
+    ) -> Result<Vec<u64>> {
+        let rows = batch.num_rows();
+        let mut applied = Vec::with_capacity(rows);
+        match kind {
+            DmlKind::Insert => {
+                let columns = &batch.columns()[..self.types.len()];
+                let first_id = self.row_ids(session, rows)?;
+                for row in 0..rows {
+                    self.check_not_null(columns, row)?;
+                    let key = self.key_of(columns, row, first_id + row as u64);
+                    self.insert(writes, key, self.layout.encode_arrays(columns, row))?;
+                    applied.push(row as u64);
+                }
+            }
+            DmlKind::Update => {
+                let keys = batch.column(0).as_binary::<i32>();
+                let olds = batch.column(1).as_binary::<i32>();
+                let columns = &batch.columns()[2..2 + self.types.len()];
+                for row in 0..rows {
+                    self.check_not_null(columns, row)?;
+                    let new = self.layout.encode_arrays(columns, row);
+                    if self.update(writes, keys.value(row), olds.value(row), columns, row, new)? {
+                        applied.push(row as u64);
+                    }
+                }
+            }
+            DmlKind::Delete => {
+                let keys = batch.column(0).as_binary::<i32>();
+                let olds = batch.column(1).as_binary::<i32>();
+                for row in 0..rows {
+                    if writes.delete(&self.reference, keys.value(row), olds.value(row))? {
+                        applied.push(row as u64);
+                    }
+                }
+            }
+        }
+        Ok(applied)
+    }
+
+    /// Row ids for tables without a primary key; 0 where none are needed.
+    pub(crate) fn row_ids(&self, session: &mut Session, rows: usize) -> Result<u64> {
+        if self.key.is_empty() { session.open_transaction()?.row_ids(rows as u64) } else { Ok(0) }
+    }
+
+    pub(crate) fn key_of(&self, columns: &[ArrayRef], row: usize, row_id: u64) -> Vec<u8> {
+        if self.key.is_empty() {
+            return keys::row_id_key(self.reference.storage, row_id);
+        }
+        let mut key = self.reference.storage.to_be_bytes().to_vec();
+        for (position, ty) in &self.key {
+            keys::push_value(&mut key, *ty, &Value::from_array(&columns[*position], *ty, row));
+        }
+        key
+    }
+
+    /// The key of a row of values.
+    pub(crate) fn key_of_values(&self, values: &[Value<'_>], row_id: u64) -> Vec<u8> {
+        if self.key.is_empty() {
+            return keys::row_id_key(self.reference.storage, row_id);
+        }
+        let mut key = self.reference.storage.to_be_bytes().to_vec();
+        for (position, ty) in &self.key {
+            keys::push_value(&mut key, *ty, &values[*position]);
+        }
+        key
+    }
+
+    pub(crate) fn insert(&self, writes: &mut StatementWrites, key: Vec<u8>, row: Vec<u8>) -> Result<()> {
+        // The row is needed again only for the error.
+        let shown = if self.key.is_empty() { Vec::new() } else { row.clone() };
+        match writes.insert(&self.reference, key, row)? {
+            InsertOutcome::Ok => Ok(()),
+            InsertOutcome::Duplicate => Err(self.duplicate(&shown)?),
+            InsertOutcome::Conflict => Err(SqlError::new(
+                SqlState::T_R_SERIALIZATION_FAILURE,
+                "could not serialize access due to concurrent update",
+            )),
+        }
+    }
+
+    pub(crate) fn update(
+        &self,
+        writes: &mut StatementWrites,
+        key: &[u8],
+        old: &[u8],
+        columns: &[ArrayRef],
+        row: usize,
+        new: Vec<u8>,
+    ) -> Result<bool> {
+        if self.key.is_empty() {
+            return writes.update(&self.reference, key, old, new);
+        }
+        let new_key = self.key_of(columns, row, 0);
+        if new_key == key {
+            writes.update(&self.reference, key, old, new)
+        } else {
+            writes.rekey(&self.reference, key, old, new_key, new)
+        }
+    }
+
+    pub(crate) fn delete(&self, writes: &mut StatementWrites, key: &[u8], old: &[u8]) -> Result<bool> {
+        writes.delete(&self.reference, key, old)
+    }
+
+    /// Makes the writes part of the transaction.
+    pub(crate) fn finish(&self, session: &mut Session, writes: StatementWrites) -> Result<()> {
+        match session.open_transaction()?.apply(writes)? {
+            ApplyOutcome::Ok => Ok(()),
+            ApplyOutcome::Duplicate { row, .. } => Err(self.duplicate(&row)?),
+        }
+    }
+
+    /// 23502 for a NULL where none may be.
+    pub(crate) fn check_not_null(&self, columns: &[ArrayRef], row: usize) -> Result<()> {
+        for live in &self.not_null {
+            if columns[*live].is_null(row) {
+                let values: Vec<Value<'_>> =
+                    columns.iter().zip(&self.types).map(|(c, t)| Value::from_array(c, *t, row)).collect();
+                return Err(self.null_violation(*live, &values));
+            }
+        }
+        Ok(())
+    }
+
+    /// The name of the first NOT NULL column that is NULL.
+    pub(crate) fn first_null(&self, columns: &[ArrayRef], row: usize) -> Option<&str> {
+        let live = self.not_null.iter().find(|live| columns[**live].is_null(row))?;
+        self.table.definition.live_columns().nth(*live).map(|(_, c)| c.name.as_str())
+    }
+
+    /// The same for a row of values.
+    pub(crate) fn check_values(&self, values: &[Value<'_>]) -> Result<()> {
+        match self.not_null.iter().find(|live| values[**live].is_null()) {
+            Some(live) => Err(self.null_violation(*live, values)),
+            None => Ok(()),
+        }
+    }
+
+    fn null_violation(&self, live: usize, values: &[Value<'_>]) -> SqlError {
+        let definition = &self.table.definition;
+        let name = definition.live_columns().nth(live).map_or("", |(_, c)| c.name.as_str());
+        SqlError::new(
+            SqlState::NOT_NULL_VIOLATION,
+            format!(
+                "null value in column \"{name}\" of relation \"{}\" violates not-null constraint",
+                definition.name
+            ),
+        )
+        .detail(format!("Failing row contains ({}).", self.show_row(values)))
+        .table(self.schema_name(), &definition.name)
+        .column(name)
+    }
+
+    fn show_row(&self, values: &[Value<'_>]) -> String {
+        let shown: Vec<String> = values
+            .iter()
+            .zip(&self.types)
+            .map(|(value, ty)| {
+                if value.is_null() {
+                    return "null".to_owned();
+                }
+                let text = self.text(*ty, value);
+                // PostgreSQL shows no more than 64 bytes of a value.
+                if text.len() <= 64 {
+                    return text;
+                }
+                let end = (0..=64).rev().find(|i| text.is_char_boundary(*i)).unwrap_or(0);
+                format!("{}...", &text[..end])
+            })
+            .collect();
+        shown.join(", ")
+    }
+
+    fn text(&self, ty: PgType, value: &Value<'_>) -> String {
+        let mut out = Vec::new();
+        write_text(ty, value, &self.format, &mut out);
+        String::from_utf8_lossy(&out).into_owned()
+    }
+
+    /// 23505 for a stored row whose key is taken.
+    pub(crate) fn duplicate(&self, row: &[u8]) -> Result<SqlError> {
+        let definition = &self.table.definition;
+        let Some(key) = &definition.primary_key else {
+            return Err(SqlError::internal("a duplicate in a table without a key"));
+        };
+        let values = self.layout.decode(row)?;
+        let names: Vec<&str> = key.columns.iter().map(|i| definition.columns[*i].name.as_str()).collect();
+        let shown: Vec<String> = self.key.iter().map(|(p, ty)| self.text(*ty, &values[*p])).collect();
+        Ok(SqlError::new(
+            SqlState::UNIQUE_VIOLATION,
+            format!("duplicate key value violates unique constraint \"{}\"", key.name),
+        )
+        .detail(format!("Key ({})=({}) already exists.", names.join(", "), shown.join(", ")))
+        .table(self.schema_name(), &definition.name)
+        .constraint(&key.name))
+    }
+
+    fn schema_name(&self) -> &str {
+        &self.schema_of
+    }
+}
+
+/// The columns of RETURNING for the rows that took effect.
+fn returning_part(batch: &RecordBatch, skip: usize, applied: &[u64]) -> Result<RecordBatch> {
+    let arrow = |e: datafusion::arrow::error::ArrowError| SqlError::internal(e.to_string());
+    let rows = UInt64Array::from(applied.to_vec());
+    let mut fields: Vec<Arc<Field>> = Vec::new();
+    let mut columns = Vec::new();
+    for (i, column) in batch.columns().iter().enumerate().skip(skip) {
+        fields.push(Arc::new(batch.schema().field(i).clone()));
+        columns.push(take(column, &rows, None).map_err(arrow)?);
+    }
+    let options = RecordBatchOptions::new().with_row_count(Some(applied.len()));
+    RecordBatch::try_new_with_options(Arc::new(Schema::new(fields)), columns, &options).map_err(arrow)
+}
+
+/// Columns of a table, as COPY and RETURNING announce them.
+pub(crate) fn table_columns(table: &CachedTableData) -> Vec<Column> {
+    table
+        .definition
+        .live_columns()
+        .map(|(i, c)| Column {
+            name: c.name.clone(),
+            ty: c.ty,
+            typmod: c.typmod,
+            table: table.definition.oid,
+            attribute: i as i16 + 1,
+        })
+        .collect()
+}

@@ -1,0 +1,137 @@
+//! CREATE and DROP of schemas (namespaces) and databases.
+
+use kalamdb_catalog::{CatalogChange, DatabaseDefinition, Result, SchemaDefinition, SqlError, SqlState};
+use sqlparser::ast::{ObjectName, SchemaName};
+
+use super::ddl::{change, truncate_name};
+use crate::clock;
+use crate::session::Session;
+use crate::sql::Response;
+use crate::sql::bind::name_parts;
+use crate::sql::execute::complete;
+
+pub(crate) fn create(session: &mut Session, schema_name: &SchemaName, if_not_exists: bool) -> Result<Response> {
+    let name = match schema_name {
+        SchemaName::Simple(name) | SchemaName::NamedAuthorization(name, _) => single(name)?,
+        SchemaName::UnnamedAuthorization(role) => super::ddl::ident(role),
+    };
+    let name = truncate_name(session, name);
+    let database = session.context().database;
+    if session.context().catalog().schema_by_name(database, &name).is_some() {
+        let error = SqlError::new(SqlState::DUPLICATE_SCHEMA, format!("schema \"{name}\" already exists"));
+        if !if_not_exists {
+            return Err(error);
+        }
+        session.context().notice(skipping(&error));
+        return complete("CREATE SCHEMA");
+    }
+    if name.starts_with("pg_") {
+        return Err(SqlError::new(SqlState::RESERVED_NAME, format!("unacceptable schema name \"{name}\""))
+            .detail("The prefix \"pg_\" is reserved for system schemas."));
+    }
+    let definition = SchemaDefinition {
+        oid: session.app().take_oids(1),
+        database,
+        name,
+        owner: session.context().user.clone(),
+        created_at: clock::now_micros(),
+    };
+    change(session, CatalogChange::PutSchema(definition))?;
+    complete("CREATE SCHEMA")
+}
+
+/// The NOTICE of IF [NOT] EXISTS.
+pub(crate) fn skipping(error: &SqlError) -> SqlError {
+    SqlError::new(SqlState::SUCCESSFUL_COMPLETION, format!("{}, skipping", error.message()))
+}
+
+pub(crate) fn drop(session: &mut Session, names: &[ObjectName], if_exists: bool, cascade: bool) -> Result<Response> {
+    for name in names {
+        let name = single(name)?;
+        let catalog = session.context().catalog();
+        let Some(schema) = catalog.schema_by_name(session.context().database, &name).cloned() else {
+            let error = SqlError::new(SqlState::INVALID_SCHEMA_NAME, format!("schema \"{name}\" does not exist"));
+            if !if_exists {
+                return Err(error);
+            }
+            session.context().notice(skipping(&error));
+            continue;
+        };
+        if schema.database == 0 {
+            return Err(SqlError::new(
+                SqlState::DEPENDENT_OBJECTS_STILL_EXIST,
+                format!("cannot drop schema {name} because it is required by the database system"),
+            ));
+        }
+        let mut inside: Vec<_> = catalog.tables().filter(|t| t.definition.schema == schema.oid).cloned().collect();
+        inside.sort_by_key(|t| t.definition.oid);
+        super::drop::drop_all(session, &inside, &format!("schema {name}"), cascade, true)?;
+        change(session, CatalogChange::DropSchema(schema.oid))?;
+    }
+    complete("DROP SCHEMA")
+}
+
+pub(crate) fn create_database(session: &mut Session, name: &ObjectName, if_not_exists: bool) -> Result<Response> {
+    let name = truncate_name(session, single(name)?);
+    if session.context().catalog().database_by_name(&name).is_some() {
+        let error = SqlError::new(SqlState::DUPLICATE_DATABASE, format!("database \"{name}\" already exists"));
+        if !if_not_exists {
+            return Err(error);
+        }
+        session.context().notice(skipping(&error));
+        return complete("CREATE DATABASE");
+    }
+    let owner = session.context().user.clone();
+    let oid = session.app().take_oids(2);
+    change(session, CatalogChange::PutDatabase(DatabaseDefinition { oid, name, owner: owner.clone() }))?;
+    let public = SchemaDefinition {
+        oid: oid + 1,
+        database: oid,
+        name: "public".to_owned(),
+        owner,
+        created_at: clock::now_micros(),
+    };
+    change(session, CatalogChange::PutSchema(public))?;
+    complete("CREATE DATABASE")
+}
+
+pub(crate) fn drop_database(session: &mut Session, names: &[ObjectName], if_exists: bool) -> Result<Response> {
+    for name in names {
+        let name = single(name)?;
+        let catalog = session.context().catalog();
+        let Some(database) = catalog.database_by_name(&name).cloned() else {
+            let error =
+                SqlError::new(SqlState::INVALID_CATALOG_NAME, format!("database \"{name}\" does not exist"));
+            if !if_exists {
+                return Err(error);
+            }
+            session.context().notice(skipping(&error));
+            continue;
+        };
+        if database.oid == session.context().database {
+            return Err(SqlError::new(SqlState::OBJECT_IN_USE, "cannot drop the currently open database"));
+        }
+        if database.oid == kalamdb_catalog::catalog::DEFAULT_DATABASE_OID {
+            return Err(SqlError::unsupported(format!("dropping database \"{name}\"")));
+        }
+        let schemas: Vec<_> = catalog.schemas(database.oid).filter(|s| s.database != 0).cloned().collect();
+        for schema in schemas {
+            let inside: Vec<_> =
+                catalog.tables().filter(|t| t.definition.schema == schema.oid).map(|t| t.definition.oid).collect();
+            for table in inside {
+                change(session, CatalogChange::DropTable(table))?;
+            }
+            change(session, CatalogChange::DropSchema(schema.oid))?;
+        }
+        change(session, CatalogChange::DropDatabase(database.oid))?;
+    }
+    complete("DROP DATABASE")
+}
+
+fn single(name: &ObjectName) -> Result<String> {
+    let mut parts = name_parts(name)?;
+    match (parts.pop(), parts.is_empty()) {
+        (Some(name), true) => Ok(name),
+        _ => Err(SqlError::new(SqlState::SYNTAX_ERROR, format!("invalid name \"{name}\""))),
+    }
+}
