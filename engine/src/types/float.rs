@@ -57,7 +57,7 @@ fn special(s: &str) -> Option<f64> {
     if word.eq_ignore_ascii_case("infinity") || word.eq_ignore_ascii_case("inf") {
         return Some(sign * f64::INFINITY);
     }
-    s.eq_ignore_ascii_case("nan").then_some(f64::NAN)
+    word.eq_ignore_ascii_case("nan").then_some(f64::NAN)
 }
 
 /// A hexadecimal float as `strtod` takes it; rare, so plainly summed up.
@@ -245,24 +245,24 @@ fn write_digits(scientific: &str, positional: i32, out: &mut Vec<u8>) {
     }
 }
 
-/// Sign and decimal digits as a number; `Err(true)` if it is a number beyond i128, `Err(false)` if it is none.
-fn integer(s: &str) -> Result<i128, bool> {
-    let unsigned = s.strip_prefix(['+', '-']).unwrap_or(s);
-    if unsigned.is_empty() || !unsigned.bytes().all(|c| c.is_ascii_digit()) {
-        return Err(false);
-    }
-    s.parse().map_err(|_| true)
+/// Sign and decimal digits as a number, and whether something else follows; `None` if there is no digit. Beyond i128 it
+/// saturates.
+fn integer(s: &str) -> Option<(i128, bool)> {
+    let digits_at = usize::from(s.starts_with(['+', '-']));
+    let digits = s[digits_at..].bytes().take_while(u8::is_ascii_digit).count();
+    let end = digits_at + digits;
+    let saturated = if s.starts_with('-') { i128::MIN } else { i128::MAX };
+    (digits > 0).then(|| (s[..end].parse().unwrap_or(saturated), end < s.len()))
 }
 
 macro_rules! parse_int {
     ($name:ident, $t:ty, $type_name:literal, $doc:literal) => {
         #[doc = $doc]
         pub fn $name(text: &str) -> Result<$t> {
-            match integer(trim(text)) {
-                Ok(v) => <$t>::try_from(v).map_err(|_| out_of_range($type_name, text)),
-                Err(true) => Err(out_of_range($type_name, text)),
-                Err(false) => Err(invalid($type_name, text)),
-            }
+            // As in PostgreSQL too many digits are reported before what may follow them.
+            let (value, junk) = integer(trim(text)).ok_or_else(|| invalid($type_name, text))?;
+            let value = <$t>::try_from(value).map_err(|_| out_of_range($type_name, text))?;
+            if junk { Err(invalid($type_name, text)) } else { Ok(value) }
         }
     };
 }
@@ -274,10 +274,9 @@ parse_int!(parse_int8, i64, "bigint", "The input of int8.");
 /// The input of oid: as `strtoul`, so that -1 is the largest.
 pub fn parse_oid(text: &str) -> Result<u32> {
     match integer(trim(text)) {
-        Ok(v) if v >= 0 => u32::try_from(v).map_err(|_| out_of_range("oid", text)),
-        Ok(v) => i32::try_from(v).map(|v| v as u32).map_err(|_| out_of_range("oid", text)),
-        Err(true) => Err(out_of_range("oid", text)),
-        Err(false) => Err(invalid("oid", text)),
+        Some((v, false)) if v >= 0 => u32::try_from(v).map_err(|_| out_of_range("oid", text)),
+        Some((v, false)) => i32::try_from(v).map(|v| v as u32).map_err(|_| out_of_range("oid", text)),
+        Some((_, true)) | None => Err(invalid("oid", text)),
     }
 }
 

@@ -482,12 +482,6 @@ impl Hash for Numeric {
     }
 }
 
-impl From<i64> for Numeric {
-    fn from(v: i64) -> Self {
-        Self::from_i64(v)
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;

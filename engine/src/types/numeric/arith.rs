@@ -344,13 +344,6 @@ impl Numeric {
     }
 }
 
-impl std::iter::Sum for Numeric {
-    /// The sum; NaN where it is beyond the limits of the type.
-    fn sum<I: Iterator<Item = Numeric>>(iter: I) -> Numeric {
-        iter.fold(Numeric::ZERO, |a, b| a.add(&b).unwrap_or(Numeric::NAN))
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -30,20 +30,10 @@ fn zero_at(scale: i64) -> Numeric {
 
 /// ln of `x * 10^-p`, positive, in the same fixed point.
 fn ln_fixed(x: &BigInt, p: i64) -> BigInt {
-    // x = m * 10^k with m near 1, so that ln x = ln m + k ln 10.
+    // x = m * 10^k with m in 0.3..3, so that ln x = ln m + k ln 10, without cancellation near 1.
     let digits = digit_count(x);
-    let mut k = digits - 1 - p;
-    if k != 0 || digits - 1 != p {
-        let lead =
-            (x / pow10((digits - 3).max(0) as u64)).to_f64().unwrap_or(1.0) / 10f64.powi((digits - 1).min(2) as i32);
-        if lead > 3.0 {
-            k += 1;
-        }
-    } else if (x / pow10((digits - 3).max(0) as u64)).to_f64().unwrap_or(1.0) / 10f64.powi((digits - 1).min(2) as i32)
-        > 3.0
-    {
-        k = 1;
-    }
+    let lead = (x / pow10((digits - 3).max(0) as u64)).to_f64().unwrap_or(1.0) / 10f64.powi((digits - 1).min(2) as i32);
+    let k = digits - 1 - p + i64::from(lead > 3.0);
     let m = shift(x, p + k, p);
     let ln_m = ln_near_one(m, p);
     if k == 0 { ln_m } else { ln_m + ln_ten(p) * k }
