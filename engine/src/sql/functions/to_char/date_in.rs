@@ -449,6 +449,12 @@ pub(super) fn parse(nodes: &[Node], text: &str) -> Result<Moment> {
 }
 
 fn combine(mut f: Fields, text: &str) -> Result<Moment> {
+    // Nothing beyond these limits is a date; within them the arithmetic below cannot overflow.
+    const LIMIT: i32 = 99_999_999;
+    for field in [&mut f.year, &mut f.week, &mut f.week_of_month, &mut f.day_of_year] {
+        *field = (*field).clamp(-LIMIT, LIMIT);
+    }
+    f.century = f.century.clamp(-LIMIT / 100, LIMIT / 100);
     let mut civil = Civil { month: 1, day: 1, ..Civil::default() };
     if f.second_of_day != 0 {
         civil.hour = f.second_of_day / 3600;
