@@ -59,7 +59,8 @@ pub(super) fn time(b: &[u8]) -> Option<i64> {
     }
 }
 
-/// `YYYY-MM-DD[( |T)HH:MM:SS[.ffffff][Z|(+|-)HH[[:]MM]]]`: local microseconds and the offset in seconds, if there is one.
+/// `YYYY-MM-DD[( |T)HH:MM:SS[.ffffff][Z|(+|-)HH[[:]MM]]]`: local microseconds, and the offset in
+/// seconds if there is one.
 pub(super) fn timestamp(text: &str) -> Option<(i64, Option<i32>)> {
     let b = text.as_bytes();
     let midnight = i64::from(iso_date(b)?) * MICROS_PER_DAY;

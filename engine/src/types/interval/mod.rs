@@ -126,13 +126,7 @@ impl Interval {
 
     /// interval * float8: fractions of months go to days (30 to a month), those of days to the time.
     pub fn checked_mul(&self, factor: f64) -> Result<Interval> {
-        let months = f64::from(self.months) * factor;
-        let days = f64::from(self.days) * factor;
-        let fits = |v: f64| (f64::from(i32::MIN)..=f64::from(i32::MAX)).contains(&v);
-        if !fits(months) || !fits(days) {
-            return Err(interval_out_of_range());
-        }
-        self.cascade(months, days, self.micros as f64 * factor)
+        Self::cascade(f64::from(self.months) * factor, f64::from(self.days) * factor, self.micros as f64 * factor)
     }
 
     /// interval / float8.
@@ -140,10 +134,14 @@ impl Interval {
         if divisor == 0.0 {
             return Err(SqlError::new(SqlState::DIVISION_BY_ZERO, "division by zero"));
         }
-        self.cascade(f64::from(self.months) / divisor, f64::from(self.days) / divisor, self.micros as f64 / divisor)
+        Self::cascade(f64::from(self.months) / divisor, f64::from(self.days) / divisor, self.micros as f64 / divisor)
     }
 
-    fn cascade(&self, months: f64, days: f64, micros: f64) -> Result<Interval> {
+    fn cascade(months: f64, days: f64, micros: f64) -> Result<Interval> {
+        let fits = |v: f64| (f64::from(i32::MIN)..=f64::from(i32::MAX)).contains(&v);
+        if !fits(months) || !fits(days) {
+            return Err(interval_out_of_range());
+        }
         let whole_months = months as i32;
         let whole_days = days as i32;
         let month_days = round_micros((months - f64::from(whole_months)) * f64::from(DAYS_PER_MONTH));

@@ -16,4 +16,4 @@ pub(crate) use parts::{century, day_of_year, iso_week, iso_week_start};
 pub use tables::{CASTS, FUNCTIONS, OPERATORS};
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

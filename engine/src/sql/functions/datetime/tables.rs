@@ -1,7 +1,5 @@
 //! The rows of pg_proc, pg_operator and pg_cast for dates and times.
 
-use std::time::{SystemTime, UNIX_EPOCH};
-
 use datafusion::arrow::array::ArrayRef;
 use kalamdb_catalog::{PgType, Result};
 
@@ -9,6 +7,7 @@ use super::arith::{self, timestamp_to_timestamptz, timestamptz_to_timestamp};
 use super::parts::{self, PartValue};
 use super::zones::{self, ZoneCache};
 use super::{make, overlaps, series, truncate};
+use crate::clock::now_micros;
 use crate::sql::functions::adapt::{Date, Time, Timestamp, Timestamptz, map0, map1, map2, map3, opt1, opt2};
 use crate::sql::functions::{Call, CastContext, CastDef, FnDef, OpDef, ScalarImpl};
 use crate::types::Interval;
@@ -131,16 +130,11 @@ fn local_now(call: &Call<'_>) -> Result<Timestamp> {
     timestamptz_to_timestamp(&call.session.format().time_zone, Timestamptz(call.session.transaction_micros()))
 }
 
-fn wall_clock() -> i64 {
-    let elapsed = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    i64::try_from(elapsed.as_micros()).unwrap_or(i64::MAX)
-}
-
 /// "Mon Nov 23 06:24:09.757976 2026 UTC"
 fn timeofday(call: &Call<'_>, _: &[ArrayRef]) -> Result<ArrayRef> {
     let format = call.session.format();
     map0(call.rows, || {
-        let micros = wall_clock();
+        let micros = now_micros();
         let info = zone::offset_info(&format.time_zone, micros);
         let civil = Civil::from_timestamp(micros + i64::from(info.offset) * MICROS_PER_SECOND);
         let day = &crate::types::datetime::WEEKDAYS[crate::types::datetime::weekday(civil.julian()) as usize][..3];
@@ -288,7 +282,7 @@ pub static FUNCTIONS: &[FnDef] = &[
         map0(call.rows, || Ok(Timestamptz(micros)))
     })
     .stable(),
-    zoned(2649, "clock_timestamp", &[], |call, _| map0(call.rows, || Ok(Timestamptz(wall_clock())))).volatile(),
+    zoned(2649, "clock_timestamp", &[], |call, _| map0(call.rows, || Ok(Timestamptz(now_micros())))).volatile(),
     FnDef::new(274, "timeofday", &[], TEXT, timeofday).volatile(),
     FnDef::new(0, "current_date", &[], DATE, |call, _| {
         let today = arith::timestamp_to_date(local_now(call)?);

@@ -131,7 +131,9 @@ impl<'a> Reader<'a> {
             }
         }
         if len == 0 {
-            return Err(invalid(format!("invalid value \"{window}\" for \"{name}\"")).detail("Value must be an integer."));
+            return Err(
+                invalid(format!("invalid value \"{window}\" for \"{name}\"")).detail("Value must be an integer.")
+            );
         }
         let value = self.rest[..len].parse::<i32>().map_err(|_| {
             SqlError::new(
@@ -146,9 +148,9 @@ impl<'a> Reader<'a> {
 
     /// The index of the name that the rest starts with, in any case.
     fn name(&mut self, field: &Field, names: &[&str]) -> Result<i32> {
-        let found = names.iter().position(|name| {
-            self.rest.get(..name.len()).is_some_and(|head| head.eq_ignore_ascii_case(name))
-        });
+        let found = names
+            .iter()
+            .position(|name| self.rest.get(..name.len()).is_some_and(|head| head.eq_ignore_ascii_case(name)));
         let Some(index) = found else {
             let word = self.rest.split(|c: char| c.is_ascii_whitespace()).next().unwrap_or("");
             return Err(invalid(format!("invalid value \"{word}\" for \"{}\"", field.shown_name()))
@@ -187,9 +189,8 @@ impl<'a> Reader<'a> {
         match self.fields.calendar {
             None => self.fields.calendar = Some(calendar),
             Some(known) if known != calendar => {
-                return Err(invalid("invalid combination of date conventions".into()).hint(
-                    "Do not mix Gregorian and ISO week date conventions in a formatting template.",
-                ));
+                return Err(invalid("invalid combination of date conventions".into())
+                    .hint("Do not mix Gregorian and ISO week date conventions in a formatting template."));
             }
             Some(_) => {}
         }
@@ -408,9 +409,8 @@ pub(super) struct Moment {
 
 impl Moment {
     pub(super) fn date(&self, text: &str) -> Result<i32> {
-        date_from_civil(self.civil.year, self.civil.month, self.civil.day).ok_or_else(|| {
-            SqlError::new(SqlState::DATETIME_FIELD_OVERFLOW, format!("date out of range: \"{text}\""))
-        })
+        date_from_civil(self.civil.year, self.civil.month, self.civil.day)
+            .ok_or_else(|| SqlError::new(SqlState::DATETIME_FIELD_OVERFLOW, format!("date out of range: \"{text}\"")))
     }
 
     pub(super) fn timestamptz(&self, text: &str, zone: &TimeZone) -> Result<i64> {
@@ -449,15 +449,19 @@ pub(super) fn parse(nodes: &[Node], text: &str) -> Result<Moment> {
 }
 
 fn combine(mut f: Fields, text: &str) -> Result<Moment> {
+    // Nothing beyond these limits is a date; within them the arithmetic below cannot overflow.
+    const LIMIT: i32 = 99_999_999;
+    for field in [&mut f.year, &mut f.week, &mut f.week_of_month, &mut f.day_of_year] {
+        *field = (*field).clamp(-LIMIT, LIMIT);
+    }
+    f.century = f.century.clamp(-LIMIT / 100, LIMIT / 100);
     let mut civil = Civil { month: 1, day: 1, ..Civil::default() };
     if f.second_of_day != 0 {
         civil.hour = f.second_of_day / 3600;
         civil.minute = f.second_of_day / 60 % 60;
         civil.second = f.second_of_day % 60;
     }
-    for (target, value) in
-        [(&mut civil.hour, f.hour), (&mut civil.minute, f.minute), (&mut civil.second, f.second)]
-    {
+    for (target, value) in [(&mut civil.hour, f.hour), (&mut civil.minute, f.minute), (&mut civil.second, f.second)] {
         if value != 0 {
             *target = value;
         }

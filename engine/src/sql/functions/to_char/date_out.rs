@@ -130,9 +130,16 @@ fn format_field(field: &Field, m: &Moment<'_>) -> Result<String> {
             m.civil()?;
             zone_field(field, m.zone)
         }
-        Key::CC | Key::YCommaYYY | Key::YYYY | Key::IYYY | Key::YYY | Key::IYY | Key::YY | Key::IY | Key::Y | Key::I => {
-            year_field(field, m)?
-        }
+        Key::CC
+        | Key::YCommaYYY
+        | Key::YYYY
+        | Key::IYYY
+        | Key::YYY
+        | Key::IYY
+        | Key::YY
+        | Key::IY
+        | Key::Y
+        | Key::I => year_field(field, m)?,
         Key::Era(dotted) => {
             let era = match (m.civil()?.year <= 0, dotted) {
                 (true, true) => "B.C.",
@@ -153,7 +160,10 @@ fn format_field(field: &Field, m: &Moment<'_>) -> Result<String> {
             let first = iso_week_start(iso_week(civil.year, civil.month, civil.day).0, 1);
             padded(civil.julian() - first + 1, 3, field)
         }
-        Key::DD => padded(m.day, 2, field),
+        Key::DD => {
+            let width = if field.fill { 0 } else { 2 };
+            format!("{:0width$}", m.day)
+        }
         Key::D => (weekday(m.civil()?.julian()) + 1).to_string(),
         Key::ID => match weekday(m.civil()?.julian()) {
             0 => "7".to_owned(),

@@ -186,9 +186,8 @@ impl Template {
                 }
                 let other = self.blank || self.fill || self.signed() || self.bracket || self.minus || self.plus;
                 if other || self.roman.is_some() || self.shift {
-                    return Err(syntax("\"EEEE\" is incompatible with other formats").detail(
-                        "\"EEEE\" may only be used together with digit and decimal point patterns.",
-                    ));
+                    return Err(syntax("\"EEEE\" is incompatible with other formats")
+                        .detail("\"EEEE\" may only be used together with digit and decimal point patterns."));
                 }
                 self.exponent = true;
             }
@@ -330,7 +329,10 @@ impl Writer<'_> {
                 self.sign = SignPlace::After;
             }
         }
-        if template.fill && template.decimal && let Some(point) = self.digits.iter().position(|c| *c == b'.') {
+        if template.fill
+            && template.decimal
+            && let Some(point) = self.digits.iter().position(|c| *c == b'.')
+        {
             let mut last = (point + 1..self.digits.len()).rev().find(|i| self.digits[*i] != b'0').unwrap_or(point);
             if template.zero_end > self.blanks {
                 last = last.max((self.digits.len() - 1).min(template.zero_end - self.blanks));
@@ -413,8 +415,7 @@ impl Writer<'_> {
         } else {
             self.digit(key);
         }
-        let mut end =
-            self.count + usize::from(self.blanks != 0) + usize::from(self.template.decimal);
+        let mut end = self.count + usize::from(self.blanks != 0) + usize::from(self.template.decimal);
         if self.last_relevant == Some(self.at) {
             end = self.place;
         }

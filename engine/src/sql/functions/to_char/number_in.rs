@@ -1,5 +1,6 @@
 //! `to_number`: reads a number as the template lays it out, forgiving what is missing.
 
+use kalamdb_catalog::types::make_numeric_typmod;
 use kalamdb_catalog::{Result, SqlError, SqlState};
 
 use super::number::{NumKey, NumNode, SignPlace, Template};
@@ -18,7 +19,7 @@ struct Reader<'a> {
 
 pub(super) fn parse(template: &Template, text: &str) -> Result<Numeric> {
     if template.exponent {
-        return Err(SqlError::unsupported("\"EEEE\" not supported for input"));
+        return Err(SqlError::new(SqlState::FEATURE_NOT_SUPPORTED, "\"EEEE\" not supported for input"));
     }
     if template.roman.is_some() {
         return Err(SqlError::new(SqlState::FEATURE_NOT_SUPPORTED, "\"RN\" not supported for input"));
@@ -42,11 +43,13 @@ pub(super) fn parse(template: &Template, text: &str) -> Result<Numeric> {
     let sign = reader.sign.map_or(' ', char::from);
     let digits = reader.digits.trim_end_matches('.');
     let number = Numeric::parse(&format!("{sign}{digits}"))?;
-    // The template limits precision and scale.
-    let scale = template.post as i64;
+    // The template limits the digits before the point; behind it the scale is what was read.
+    let scale = reader.after as i64;
     let precision = (template.pre + template.multi) as i64 + scale;
-    let typmod = kalamdb_catalog::types::make_numeric_typmod(precision, scale)?;
-    let number = number.apply_typmod(typmod)?;
+    let number = match precision {
+        0 => number,
+        _ => number.apply_typmod(make_numeric_typmod(precision, scale)?)?,
+    };
     if template.shift { number.div(&Numeric::parse(&format!("1{}", "0".repeat(template.multi)))?) } else { Ok(number) }
 }
 
@@ -110,8 +113,7 @@ impl Reader<'_> {
         if self.sign.is_none() && digit_place && self.before + self.after == 0 {
             let c = self.peek();
             let bracket = self.template.bracket && c == b'<';
-            let allowed = self.template.sign != SignPlace::After || self.template.sign == SignPlace::None;
-            if allowed && (c == b'-' || c == b'+' || bracket) {
+            if self.template.sign != SignPlace::After && (c == b'-' || c == b'+' || bracket) {
                 self.sign = Some(if c == b'+' { b'+' } else { b'-' });
                 self.at += 1;
             }
@@ -142,7 +144,7 @@ impl Reader<'_> {
                 self.sign = Some(sign);
                 self.at += 1;
             }
-        } else if !read && !self.template.plus && !self.template.minus && matches!(c, b'-' | b'+') {
+        } else if !read && matches!(c, b'-' | b'+') {
             self.sign = Some(c);
         }
     }

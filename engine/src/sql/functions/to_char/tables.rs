@@ -119,6 +119,7 @@ fn format_float(template: &Template, value: f64, digits: usize) -> Result<String
     }
     let value = if template.shift { value * 10f64.powi(template.multi as i32) } else { value };
     if value.is_nan() {
+        no_ordinal(template, "NaN")?;
         return Ok(number::write(template, "NaN", false));
     }
     if value.is_infinite() {
@@ -133,15 +134,18 @@ fn format_float(template: &Template, value: f64, digits: usize) -> Result<String
 
 fn format_int(template: &Template, value: i64) -> Result<String> {
     if let Some(case) = template.roman {
-        return Ok(roman(template, value, case));
+        let value = i32::try_from(value)
+            .map_err(|_| SqlError::new(SqlState::NUMERIC_VALUE_OUT_OF_RANGE, "integer out of range"))?;
+        return Ok(roman(template, value.into(), case));
     }
     if template.exponent {
         return format_numeric(template, &Numeric::from_i64(value));
     }
     let shifted = if template.shift {
-        10i64.checked_pow(template.multi as u32).and_then(|p| value.checked_mul(p)).ok_or_else(|| {
-            SqlError::new(SqlState::NUMERIC_VALUE_OUT_OF_RANGE, "bigint out of range")
-        })?
+        10i64
+            .checked_pow(template.multi as u32)
+            .and_then(|p| value.checked_mul(p))
+            .ok_or_else(|| SqlError::new(SqlState::NUMERIC_VALUE_OUT_OF_RANGE, "bigint out of range"))?
     } else {
         value
     };
@@ -155,8 +159,7 @@ fn format_int(template: &Template, value: i64) -> Result<String> {
 
 fn format_numeric(template: &Template, value: &Numeric) -> Result<String> {
     if let Some(case) = template.roman {
-        let rounded = value.round(0);
-        return Ok(roman(template, rounded.to_i64().unwrap_or(0), case));
+        return Ok(roman(template, value.round(0).to_i32()?.into(), case));
     }
     if template.exponent {
         return Ok(if value.is_finite() { numeric_scientific(value, template.post)? } else { no_exponent(template) });
@@ -171,7 +174,19 @@ fn format_numeric(template: &Template, value: &Numeric) -> Result<String> {
         Some(digits) => (true, digits),
         None => (false, text.as_str()),
     };
+    if !value.is_finite() {
+        no_ordinal(template, digits)?;
+    }
     Ok(number::write(template, digits, negative))
+}
+
+/// An ordinal of something without digits is an error, where it would show.
+fn no_ordinal(template: &Template, text: &str) -> Result<()> {
+    let ordinal = |n: &number::NumNode| matches!(n, number::NumNode::Key(number::NumKey::Ordinal(_)));
+    if text.len() > template.pre + template.multi || template.decimal || !template.nodes.iter().any(ordinal) {
+        return Ok(());
+    }
+    Err(SqlError::new(SqlState::INVALID_TEXT_REPRESENTATION, format!("\"{text}\" is not a number")))
 }
 
 /// Exact digits of a numeric with an exponent.
@@ -242,13 +257,25 @@ pub static FUNCTIONS: &[FnDef] = &[
     FnDef::new(2049, "to_char", &[PgType::TIMESTAMP, TEXT], TEXT, timestamp).stable(),
     FnDef::new(1770, "to_char", &[PgType::TIMESTAMPTZ, TEXT], TEXT, timestamptz).stable(),
     FnDef::new(1768, "to_char", &[PgType::INTERVAL, TEXT], TEXT, interval).stable(),
-    FnDef::new(1772, "to_char", &[PgType::NUMERIC, TEXT], TEXT, number_function!(Numeric, |t, v| format_numeric(t, &v)))
-        .stable(),
+    FnDef::new(
+        1772,
+        "to_char",
+        &[PgType::NUMERIC, TEXT],
+        TEXT,
+        number_function!(Numeric, |t, v| format_numeric(t, &v)),
+    )
+    .stable(),
     FnDef::new(1773, "to_char", &[PgType::INT4, TEXT], TEXT, number_function!(i32, |t, v| format_int(t, v.into())))
         .stable(),
     FnDef::new(1774, "to_char", &[PgType::INT8, TEXT], TEXT, number_function!(i64, format_int)).stable(),
-    FnDef::new(1775, "to_char", &[PgType::FLOAT4, TEXT], TEXT, number_function!(f32, |t, v| format_float(t, v.into(), 6)))
-        .stable(),
+    FnDef::new(
+        1775,
+        "to_char",
+        &[PgType::FLOAT4, TEXT],
+        TEXT,
+        number_function!(f32, |t, v| format_float(t, v.into(), 6)),
+    )
+    .stable(),
     FnDef::new(1776, "to_char", &[PgType::FLOAT8, TEXT], TEXT, number_function!(f64, |t, v| format_float(t, v, 15)))
         .stable(),
     FnDef::new(1780, "to_date", &[TEXT, TEXT], PgType::DATE, to_date).stable(),
