@@ -17,7 +17,7 @@ pub(crate) use format::output_text;
 pub(crate) use like::similar_to_escape;
 pub use quote::{quote_ident, quote_literal};
 
-use super::adapt::{map0, map1, map2, map3};
+use super::adapt::{map1, map2, map3};
 use super::{FnDef, OpDef};
 
 const ANY: PgType = PgType::ANY;
@@ -27,7 +27,6 @@ const BOOL: PgType = PgType::BOOL;
 const BPCHAR: PgType = PgType::BPCHAR;
 const BYTEA: PgType = PgType::BYTEA;
 const INT4: PgType = PgType::INT4;
-const INT8: PgType = PgType::INT8;
 const NAME: PgType = PgType::NAME;
 const TEXT: PgType = PgType::TEXT;
 const TEXTS: PgType = PgType::TEXT_ARRAY;
@@ -45,7 +44,6 @@ pub static FUNCTIONS: &[FnDef] = &[
     FnDef::new(720, "octet_length", &[BYTEA], INT4, |_, a| map1(a, strings::byte_length)),
     FnDef::new(1811, "bit_length", &[TEXT], INT4, |_, a| map1(a, |s: &str| strings::bit_length(s.as_bytes()))),
     FnDef::new(1810, "bit_length", &[BYTEA], INT4, |_, a| map1(a, strings::bit_length)),
-    FnDef::new(6163, "bit_count", &[BYTEA], INT8, |_, a| map1(a, strings::bit_count)),
     FnDef::new(870, "lower", &[TEXT], TEXT, |_, a| map1(a, |s: &str| Ok(strings::lower(s)))),
     FnDef::new(871, "upper", &[TEXT], TEXT, |_, a| map1(a, |s: &str| Ok(strings::upper(s)))),
     FnDef::new(872, "initcap", &[TEXT], TEXT, |_, a| map1(a, |s: &str| Ok(strings::initcap(s)))),
@@ -116,11 +114,8 @@ pub static FUNCTIONS: &[FnDef] = &[
     FnDef::new(1947, "decode", &[TEXT, TEXT], BYTEA, |_, a| map2(a, encode::decode)),
     FnDef::new(1714, "convert_from", &[BYTEA, NAME], TEXT, |_, a| map2(a, encode::convert_from)).stable(),
     FnDef::new(1717, "convert_to", &[TEXT, NAME], BYTEA, |_, a| map2(a, encode::convert_to)).stable(),
-    FnDef::new(810, "pg_client_encoding", &[], NAME, |c, _| map0(c.rows, || Ok("UTF8".to_owned()))).stable(),
     FnDef::new(721, "get_byte", &[BYTEA, INT4], INT4, |_, a| map2(a, encode::get_byte)),
     FnDef::new(722, "set_byte", &[BYTEA, INT4, INT4], BYTEA, |_, a| map3(a, encode::set_byte)),
-    FnDef::new(2089, "to_hex", &[INT4], TEXT, |_, a| map1(a, |v: i32| Ok(format!("{v:x}")))),
-    FnDef::new(2090, "to_hex", &[INT8], TEXT, |_, a| map1(a, |v: i64| Ok(format!("{v:x}")))),
     FnDef::new(1569, "like", &[TEXT, TEXT], BOOL, |_, a| like::like(a, false, false)),
     FnDef::new(1570, "notlike", &[TEXT, TEXT], BOOL, |_, a| like::like(a, false, true)),
     FnDef::new(1633, "texticlike", &[TEXT, TEXT], BOOL, |_, a| like::like(a, true, false)),

@@ -25,10 +25,6 @@ pub(super) fn bit_length(s: &[u8]) -> Result<i32> {
     Ok(s.len() as i32 * 8)
 }
 
-pub(super) fn bit_count(s: &[u8]) -> Result<i64> {
-    Ok(s.iter().map(|b| i64::from(b.count_ones())).sum())
-}
-
 /// Case mappings of one character to one, as the C library's: "ß" stays.
 fn to_upper(c: char) -> char {
     let mut upper = c.to_uppercase();
