@@ -67,6 +67,32 @@ fn bulk_files_are_read_back_in_order() {
 }
 
 #[test]
+fn bulk_writes_of_several_files_find_equal_keys() {
+    let dir = TempDir::new("bulk-chunks");
+    let storage = Arc::new(Storage::open(&dir.0, small_options()).unwrap());
+    for (id, repeated) in [(5, None), (6, Some(17)), (7, Some(999))] {
+        let mut bulk = BulkWriter::new(Arc::clone(&storage), id, 0);
+        bulk.chunk_bytes = 10_000;
+        let ids = (0..1000u64).map(|i| i * 389 % 1000).chain(repeated);
+        for i in ids {
+            bulk.put(&row_id_key(id, i), format!("row {i}").as_bytes()).unwrap();
+        }
+        let expected = match repeated {
+            None => BulkOutcome::Done(1000),
+            Some(i) => BulkOutcome::Duplicate(format!("row {i}").into_bytes()),
+        };
+        assert_eq!(bulk.finish().unwrap(), expected);
+    }
+    for i in 0..1000 {
+        let row = storage.get(&row_id_key(5, i), 0).unwrap().unwrap();
+        assert_eq!(*row.1, *format!("row {i}").as_bytes());
+    }
+    let referenced = [5].into_iter().collect();
+    assert_eq!(storage.drop_unreferenced(&referenced).unwrap(), [6, 7]);
+    assert!(storage.is_storage_empty(6).unwrap() && !storage.is_storage_empty(5).unwrap());
+}
+
+#[test]
 fn absent_and_neighbouring_keys() {
     let dir = TempDir::new("neighbours");
     let storage = Arc::new(Storage::open(&dir.0, small_options()).unwrap());
