@@ -44,6 +44,8 @@ pub struct BulkWriter {
     files: Vec<(Vec<u8>, Vec<u8>)>,
     duplicate: Option<Vec<u8>>,
     rows: u64,
+    /// [`CHUNK_BYTES`], or less in tests.
+    pub(super) chunk_bytes: usize,
 }
 
 #[derive(Clone, Copy)]
@@ -77,6 +79,7 @@ impl BulkWriter {
             files: Vec::new(),
             duplicate: None,
             rows: 0,
+            chunk_bytes: CHUNK_BYTES,
         }
     }
 
@@ -93,7 +96,7 @@ impl BulkWriter {
         self.arena.extend_from_slice(key);
         self.arena.extend_from_slice(row);
         self.rows += 1;
-        if self.arena.len() >= CHUNK_BYTES {
+        if self.arena.len() >= self.chunk_bytes {
             self.write_chunk()?;
         }
         Ok(())

@@ -67,6 +67,32 @@ fn bulk_files_are_read_back_in_order() {
 }
 
 #[test]
+fn bulk_writes_of_several_files_find_equal_keys() {
+    let dir = TempDir::new("bulk-chunks");
+    let storage = Arc::new(Storage::open(&dir.0, small_options()).unwrap());
+    for (id, repeated) in [(5, None), (6, Some(17)), (7, Some(999))] {
+        let mut bulk = BulkWriter::new(Arc::clone(&storage), id, 0);
+        bulk.chunk_bytes = 10_000;
+        let ids = (0..1000u64).map(|i| i * 389 % 1000).chain(repeated);
+        for i in ids {
+            bulk.put(&row_id_key(id, i), format!("row {i}").as_bytes()).unwrap();
+        }
+        let expected = match repeated {
+            None => BulkOutcome::Done(1000),
+            Some(i) => BulkOutcome::Duplicate(format!("row {i}").into_bytes()),
+        };
+        assert_eq!(bulk.finish().unwrap(), expected);
+    }
+    for i in 0..1000 {
+        let row = storage.get(&row_id_key(5, i), 0).unwrap().unwrap();
+        assert_eq!(*row.1, *format!("row {i}").as_bytes());
+    }
+    let referenced = [5].into_iter().collect();
+    assert_eq!(storage.drop_unreferenced(&referenced).unwrap(), [6, 7]);
+    assert!(storage.is_storage_empty(6).unwrap() && !storage.is_storage_empty(5).unwrap());
+}
+
+#[test]
 fn absent_and_neighbouring_keys() {
     let dir = TempDir::new("neighbours");
     let storage = Arc::new(Storage::open(&dir.0, small_options()).unwrap());
@@ -81,5 +107,64 @@ fn absent_and_neighbouring_keys() {
             assert_eq!(storage.get(&row_id_key(1, id), snapshot).unwrap().is_some(), there, "{id} at {snapshot}");
         }
         storage.compact().unwrap();
+    }
+}
+
+/// Versions of keys in memtable and files, read every way at every snapshot, against a model.
+#[test]
+fn reads_agree_with_a_model() {
+    let dir = TempDir::new("model");
+    let storage = Arc::new(Storage::open(&dir.0, small_options()).unwrap());
+    let names = ["", "a", "a\0", "a\0\0", "ab", "b", "b\u{1}", "zz"];
+    let key = |name: &str| {
+        let value = crate::types::Value::Text(name.into());
+        super::encode_key(3, None, &[(kalamdb_catalog::PgType::TEXT, value)])
+    };
+    let mut model: std::collections::BTreeMap<Vec<u8>, Vec<(u64, Vec<u8>)>> = Default::default();
+    let mut random = 1u64;
+    let last = 120u64;
+    for seq in 1..=last {
+        let mut batch = super::Batch::default();
+        for _ in 0..2 {
+            random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+            let key = key(names[(random >> 60) as usize % names.len()]);
+            let row = if random >> 32 & 3 == 0 { Vec::new() } else { format!("row {seq}").into_bytes() };
+            batch.put_row(&storage, &key, seq, &row);
+            let versions = model.entry(key).or_default();
+            versions.retain(|(s, _)| *s != seq);
+            versions.push((seq, row));
+        }
+        storage.write(batch, false).unwrap();
+        if seq % 25 == 0 {
+            // The horizon is 0: nothing may be dropped.
+            storage.compact().unwrap();
+        }
+    }
+    let (start, end) = keys::storage_range(3);
+    for snapshot in (0..=last + 1).chain([u64::MAX]) {
+        let visible = |versions: &[(u64, Vec<u8>)]| {
+            versions.iter().rev().find(|(s, _)| *s <= snapshot).filter(|(_, row)| !row.is_empty()).cloned()
+        };
+        let mut expected: Vec<_> =
+            model.iter().filter_map(|(k, v)| visible(v).map(|(s, row)| (k.clone(), s, row))).collect();
+        for reverse in [false, true] {
+            let mut found = Vec::new();
+            let mut scan = storage.scan(start.clone(), end.clone(), snapshot, reverse);
+            while let Some(row) = scan.next().unwrap() {
+                found.push((row.key.to_vec(), row.seq, row.row.to_vec()));
+            }
+            assert_eq!(found, expected, "at {snapshot}, reverse {reverse}");
+            expected.reverse();
+        }
+        for name in names {
+            let key = key(name);
+            let wanted = model.get(&key).and_then(|v| visible(v));
+            let got = storage.get(&key, snapshot).unwrap().map(|(s, row)| (s, row.to_vec()));
+            assert_eq!(got, wanted, "{name:?} at {snapshot}");
+            let mut scan = storage.scan(key.clone(), keys::after(&key), snapshot, true);
+            let got = scan.next().unwrap().map(|row| (row.seq, row.row.to_vec()));
+            assert_eq!(got, wanted, "{name:?} at {snapshot} as a range");
+            assert!(scan.next().unwrap().is_none());
+        }
     }
 }
