@@ -34,8 +34,8 @@ fn sql() {
     let mut total = Tally::default();
     for (number, file) in files.iter().enumerate() {
         for protocol in [Protocol::Simple, Protocol::Extended] {
-            let database = format!("slt_{number}_{}", if protocol == Protocol::Simple { "s" } else { "e" });
-            let tally = run_file(&mut target, file, protocol, &database);
+            let suffix = format!("{number}_{}", if protocol == Protocol::Simple { "s" } else { "e" });
+            let tally = run_file(&mut target, file, protocol, &suffix);
             println!("{:4} of {:4} {protocol:?} {}", tally.cases - tally.failures, tally.cases, shown(file));
             total.cases += tally.cases;
             total.failures += tally.failures;
@@ -45,15 +45,18 @@ fn sql() {
     assert_eq!(total.failures, 0, "failing cases");
 }
 
-fn run_file(target: &mut Target, file: &Path, protocol: Protocol, database: &str) -> Tally {
+fn run_file(target: &mut Target, file: &Path, protocol: Protocol, suffix: &str) -> Tally {
     let text = std::fs::read_to_string(file).unwrap_or_else(|e| panic!("{}: {e}", file.display()));
     let script = script::parse(&text);
     let mut tally = Tally::default();
-    if let Err(e) = target.database(database) {
-        println!("{}: no database: {e}", shown(file));
-        return Tally { cases: script.cases.len(), failures: script.cases.len() };
-    }
-    let answers = run_cases(target, file, &script, protocol, database, &mut tally);
+    let database = match target.create_database(suffix) {
+        Ok(name) => name,
+        Err(e) => {
+            println!("{}: no database: {e}", shown(file));
+            return Tally { cases: script.cases.len(), failures: script.cases.len() };
+        }
+    };
+    let answers = run_cases(target, file, &script, protocol, &database, &mut tally);
     if rewriting() && protocol == Protocol::Simple {
         std::fs::write(file, script::render(&script, &answers)).unwrap_or_else(|e| panic!("{}: {e}", file.display()));
         tally.failures = 0;
