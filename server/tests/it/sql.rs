@@ -22,6 +22,30 @@ enum Protocol {
 struct Tally {
     cases: usize,
     failures: usize,
+    /// What came instead of the expected line, and how often.
+    causes: BTreeMap<String, usize>,
+}
+
+impl Tally {
+    fn add(&mut self, other: Tally) {
+        self.cases += other.cases;
+        self.failures += other.failures;
+        other.causes.into_iter().for_each(|(cause, n)| *self.causes.entry(cause).or_default() += n);
+    }
+
+    /// Only errors that were not expected say what is missing; other differences are in the diffs above.
+    fn note_cause(&mut self, difference: &str) {
+        let unexpected = difference.lines().find_map(|l| l.strip_prefix("  + "));
+        if let Some(line) = unexpected.filter(|l| l.starts_with("ERROR ") || l.starts_with("NO ANSWER")) {
+            *self.causes.entry(line.to_string()).or_default() += 1;
+        }
+    }
+
+    fn print_causes(&self) {
+        let mut causes: Vec<_> = self.causes.iter().filter(|c| *c.1 > 1).collect();
+        causes.sort_by_key(|c| std::cmp::Reverse(c.1));
+        causes.iter().take(40).for_each(|(cause, n)| println!("{n:5} times {cause}"));
+    }
 }
 
 #[test]
@@ -37,10 +61,10 @@ fn sql() {
             let suffix = format!("{number}_{}", if protocol == Protocol::Simple { "s" } else { "e" });
             let tally = run_file(&mut target, file, protocol, &suffix);
             println!("{:4} of {:4} {protocol:?} {}", tally.cases - tally.failures, tally.cases, shown(file));
-            total.cases += tally.cases;
-            total.failures += tally.failures;
+            total.add(tally);
         }
     }
+    total.print_causes();
     println!("{} of {} cases agree, in {} files", total.cases - total.failures, total.cases, files.len());
     assert_eq!(total.failures, 0, "failing cases");
 }
@@ -53,7 +77,7 @@ fn run_file(target: &mut Target, file: &Path, protocol: Protocol, suffix: &str) 
         Ok(name) => name,
         Err(e) => {
             println!("{}: no database: {e}", shown(file));
-            return Tally { cases: script.cases.len(), failures: script.cases.len() };
+            return Tally { cases: script.cases.len(), failures: script.cases.len(), ..Tally::default() };
         }
     };
     let answers = run_cases(target, file, &script, protocol, &database, &mut tally);
@@ -92,6 +116,7 @@ fn run_cases(
         tally.cases += 1;
         if let Some(difference) = script::difference(case, &answer) {
             tally.failures += 1;
+            tally.note_cause(&difference);
             if !rewriting() || protocol == Protocol::Extended {
                 println!("{}:{} {protocol:?}\n{}\n{difference}", shown(file), case.line, case.sql);
             }
