@@ -22,6 +22,30 @@ enum Protocol {
 struct Tally {
     cases: usize,
     failures: usize,
+    /// What came instead of the expected line, and how often.
+    causes: BTreeMap<String, usize>,
+}
+
+impl Tally {
+    fn add(&mut self, other: Tally) {
+        self.cases += other.cases;
+        self.failures += other.failures;
+        other.causes.into_iter().for_each(|(cause, n)| *self.causes.entry(cause).or_default() += n);
+    }
+
+    /// Only errors that were not expected say what is missing; other differences are in the diffs above.
+    fn note_cause(&mut self, difference: &str) {
+        let unexpected = difference.lines().find_map(|l| l.strip_prefix("  + "));
+        if let Some(line) = unexpected.filter(|l| l.starts_with("ERROR ") || l.starts_with("NO ANSWER")) {
+            *self.causes.entry(line.to_string()).or_default() += 1;
+        }
+    }
+
+    fn print_causes(&self) {
+        let mut causes: Vec<_> = self.causes.iter().filter(|c| *c.1 > 1).collect();
+        causes.sort_by_key(|c| std::cmp::Reverse(c.1));
+        causes.iter().take(40).for_each(|(cause, n)| println!("{n:5} times {cause}"));
+    }
 }
 
 #[test]
@@ -34,26 +58,29 @@ fn sql() {
     let mut total = Tally::default();
     for (number, file) in files.iter().enumerate() {
         for protocol in [Protocol::Simple, Protocol::Extended] {
-            let database = format!("slt_{number}_{}", if protocol == Protocol::Simple { "s" } else { "e" });
-            let tally = run_file(&mut target, file, protocol, &database);
+            let suffix = format!("{number}_{}", if protocol == Protocol::Simple { "s" } else { "e" });
+            let tally = run_file(&mut target, file, protocol, &suffix);
             println!("{:4} of {:4} {protocol:?} {}", tally.cases - tally.failures, tally.cases, shown(file));
-            total.cases += tally.cases;
-            total.failures += tally.failures;
+            total.add(tally);
         }
     }
+    total.print_causes();
     println!("{} of {} cases agree, in {} files", total.cases - total.failures, total.cases, files.len());
     assert_eq!(total.failures, 0, "failing cases");
 }
 
-fn run_file(target: &mut Target, file: &Path, protocol: Protocol, database: &str) -> Tally {
+fn run_file(target: &mut Target, file: &Path, protocol: Protocol, suffix: &str) -> Tally {
     let text = std::fs::read_to_string(file).unwrap_or_else(|e| panic!("{}: {e}", file.display()));
     let script = script::parse(&text);
     let mut tally = Tally::default();
-    if let Err(e) = target.database(database) {
-        println!("{}: no database: {e}", shown(file));
-        return Tally { cases: script.cases.len(), failures: script.cases.len() };
-    }
-    let answers = run_cases(target, file, &script, protocol, database, &mut tally);
+    let database = match target.create_database(suffix) {
+        Ok(name) => name,
+        Err(e) => {
+            println!("{}: no database: {e}", shown(file));
+            return Tally { cases: script.cases.len(), failures: script.cases.len(), ..Tally::default() };
+        }
+    };
+    let answers = run_cases(target, file, &script, protocol, &database, &mut tally);
     if rewriting() && protocol == Protocol::Simple {
         std::fs::write(file, script::render(&script, &answers)).unwrap_or_else(|e| panic!("{}: {e}", file.display()));
         tally.failures = 0;
@@ -89,6 +116,7 @@ fn run_cases(
         tally.cases += 1;
         if let Some(difference) = script::difference(case, &answer) {
             tally.failures += 1;
+            tally.note_cause(&difference);
             if !rewriting() || protocol == Protocol::Extended {
                 println!("{}:{} {protocol:?}\n{}\n{difference}", shown(file), case.line, case.sql);
             }

@@ -44,12 +44,14 @@ fn wire() {
     }
     let (mut groups, mut failures) = (0, 0);
     for (number, file) in files.iter().enumerate() {
-        let database = format!("wire_{number}");
-        if let Err(e) = target.database(&database) {
-            println!("{}: no database: {e}", shown(file));
-            failures += 1;
-            continue;
-        }
+        let database = match target.create_database(&format!("wire_{number}")) {
+            Ok(name) => name,
+            Err(e) => {
+                println!("{}: no database: {e}", shown(file));
+                failures += 1;
+                continue;
+            }
+        };
         let (of, failed) = Run::new(target.addr(), database).file(file);
         println!("{:4} of {of:4} groups {}", of - failed, shown(file));
         groups += of;
