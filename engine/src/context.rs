@@ -43,11 +43,9 @@ impl AppContext {
         let storage = Arc::new(Storage::open(&settings.data_dir, options)?);
         check_catalog_version(&storage)?;
         let catalog = catalog_store::load(&storage)?;
-        let referenced: HashSet<StorageId> = catalog.tables().map(|t| t.definition.storage).collect();
-        storage.drop_unreferenced(&referenced)?;
         let next_oid = AtomicU32::new(catalog.max_oid() + 1);
         let next_storage = AtomicU32::new((catalog.max_storage() + 1).max(FIRST_USER_STORAGE));
-        let registry = Arc::new(SchemaRegistry::new(catalog));
+        let registry = Arc::new(SchemaRegistry::new(catalog.clone()));
         let txn_options = TxnOptions {
             max_transaction_bytes: limits::TRANSACTION_BYTES_MAX,
             change_log: ChangeLogOptions {
@@ -57,6 +55,8 @@ impl AppContext {
             ..TxnOptions::default()
         };
         let txns = TxnManager::open(Arc::clone(&storage), Arc::clone(&registry), txn_options)?;
+        let referenced: HashSet<StorageId> = catalog.tables().map(|t| t.definition.storage).collect();
+        storage.drop_unreferenced(&referenced)?;
         let engine = Engine::new(settings.query_memory_bytes, &settings.data_dir.join("spill"))?;
         Ok(Arc::new(AppContext {
             node_id: settings.node_id.clone(),

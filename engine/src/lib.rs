@@ -11,7 +11,7 @@
 pub mod clock;
 pub mod context;
 pub mod limits;
-mod providers;
+pub mod providers;
 pub mod session;
 mod settings;
 pub mod sql;

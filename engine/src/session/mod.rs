@@ -17,7 +17,7 @@ use crate::sql::{Column, PreparedStatement};
 pub use cancel::{CancelHandle, CancelReason};
 pub use context::SessionContext;
 pub use run::Session;
-pub use vars::Vars;
+pub use vars::{Setting, VarContext, VarDef, VarType, Vars};
 
 /// What a client says of itself at start-up.
 #[derive(Clone, Debug)]

@@ -14,7 +14,7 @@ use kalamdb_catalog::{PgType, Result};
 use super::coerce::can_coerce;
 use super::functions::{Call, ScalarImpl, Volatility};
 use super::udf::Resolved;
-use crate::types::{Interval, Numeric, json};
+use crate::types::{Interval, json};
 
 /// The comparison that an operator name means.
 pub fn operator(name: &str) -> Option<Operator> {
@@ -126,7 +126,7 @@ fn key_function(ty: PgType) -> Option<ScalarImpl> {
 
 /// 1.5 and 1.50 are equal: the key is the encoding without the display scale.
 fn numeric_key(_: &Call<'_>, args: &[ArrayRef]) -> Result<ArrayRef> {
-    binary_key(&args[0], args[0].as_binary::<i32>().iter(), |v, out| out.extend_from_slice(Numeric::sort_key(v)))
+    binary_key(&args[0], args[0].as_binary::<i32>().iter(), |v, out| out.extend_from_slice(crate::types::numeric::sort_key(v)))
 }
 
 /// '1 month' and '30 days' are equal.

@@ -47,7 +47,7 @@ pub(crate) async fn execute(
         )),
         Statement::Unlisten => complete("UNLISTEN"),
         Statement::Maintenance { tag, tables } => handlers::ddl::maintenance(session, prepared, tag, tables),
-        Statement::Accepted { tag } => complete(tag),
+        Statement::Accepted { tag } => complete(*tag),
     }
 }
 
@@ -67,7 +67,7 @@ async fn run_planned(
         Plan::Query { plan, fast } => {
             let columns = bound.columns.clone().unwrap_or_default();
             if let Some(fast) = fast {
-                let rows = fast.select(session, parameters)?;
+                let rows = fast.run_select(session, parameters)?;
                 return Ok(Response::Rows { columns, rows, tag: "SELECT" });
             }
             handlers::select::run(session, plan, columns, parameters).await
@@ -75,7 +75,7 @@ async fn run_planned(
         Plan::Dml { dml, fast } => {
             check_writable(session, dml.kind)?;
             match fast {
-                Some(fast) => fast.dml(session, dml, parameters),
+                Some(fast) => fast.run_dml(session, dml, parameters),
                 None => handlers::dml::run(session, dml, parameters).await,
             }
         }

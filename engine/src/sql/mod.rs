@@ -3,7 +3,7 @@
 mod apply;
 mod bind;
 mod coerce;
-mod compare;
+pub(crate) mod compare;
 pub mod copy;
 mod execute;
 mod fast;

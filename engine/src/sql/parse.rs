@@ -4,11 +4,11 @@
 use std::sync::Arc;
 
 use kalamdb_catalog::{Result, SqlError, SqlState};
-use sqlparser::ast::{self, Expr, Ident, ObjectName};
-use sqlparser::dialect::PostgreSqlDialect;
-use sqlparser::keywords::Keyword;
-use sqlparser::parser::Parser;
-use sqlparser::tokenizer::{Token, TokenWithSpan, Tokenizer};
+use datafusion::sql::sqlparser::ast::{self, Expr, Ident, ObjectName};
+use datafusion::sql::sqlparser::dialect::PostgreSqlDialect;
+use datafusion::sql::sqlparser::keywords::Keyword;
+use datafusion::sql::sqlparser::parser::Parser;
+use datafusion::sql::sqlparser::tokenizer::{Token, TokenWithSpan, Tokenizer};
 
 use super::bind::{fold, position};
 use super::statement::{
@@ -65,7 +65,7 @@ static DIALECT: PostgreSqlDialect = PostgreSqlDialect {};
 impl<'a> Sql<'a> {
     fn new(source: &'a str) -> Result<Self> {
         let tokens = Tokenizer::new(&DIALECT, source).tokenize_with_location().map_err(|e| {
-            let span = sqlparser::tokenizer::Span::new(e.location, e.location);
+            let span = datafusion::sql::sqlparser::tokenizer::Span::new(e.location, e.location);
             let at = position(source, span);
             let start = at.map_or(0, |p| p as usize - 1);
             let near: String = source.chars().skip(start).collect();
@@ -120,9 +120,9 @@ impl<'a> Sql<'a> {
     /// Runs a part of sqlparser's grammar; where it stops is where the error is.
     fn parsed<T>(
         &mut self,
-        f: impl FnOnce(&mut Parser<'a>) -> std::result::Result<T, sqlparser::parser::ParserError>,
+        f: impl FnOnce(&mut Parser<'a>) -> std::result::Result<T, datafusion::sql::sqlparser::parser::ParserError>,
     ) -> Result<T> {
-        use sqlparser::parser::ParserError;
+        use datafusion::sql::sqlparser::parser::ParserError;
         match f(&mut self.inner) {
             Ok(value) => Ok(value),
             Err(ParserError::RecursionLimitExceeded) => {
@@ -143,8 +143,8 @@ impl<'a> Sql<'a> {
         let (Some(line), Some(column)) = (number("Line: "), number("Column: ")) else {
             return self.unexpected();
         };
-        let location = sqlparser::tokenizer::Location::new(line, column);
-        let at = position(self.source, sqlparser::tokenizer::Span::new(location, location));
+        let location = datafusion::sql::sqlparser::tokenizer::Location::new(line, column);
+        let at = position(self.source, datafusion::sql::sqlparser::tokenizer::Span::new(location, location));
         let start = at.map_or(0, |p| p as usize - 1);
         let rest: String = self.source.chars().skip(start).collect();
         match Tokenizer::new(&DIALECT, &rest).tokenize_with_location() {

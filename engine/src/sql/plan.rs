@@ -7,12 +7,15 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use datafusion::arrow::array::RecordBatch;
 use datafusion::common::{DFSchema, DataFusionError, Result as DfResult, ScalarValue};
+use datafusion::catalog::Session;
 use datafusion::execution::context::{QueryPlanner, SessionState};
 use datafusion::execution::memory_pool::GreedyMemoryPool;
 use datafusion::execution::runtime_env::RuntimeEnvBuilder;
 use datafusion::execution::session_state::SessionStateBuilder;
-use datafusion::execution::context::ExecutionProps;
+use datafusion::logical_expr::execution_props::ExecutionProps;
+use datafusion::common::tree_node::TreeNode;
 use datafusion::logical_expr::{Expr, LogicalPlan, UserDefinedLogicalNode};
+use datafusion::logical_expr::physical_planning_context::PhysicalPlanningContext;
 use datafusion::physical_expr::{PhysicalExpr, create_physical_expr};
 use datafusion::physical_plan::ExecutionPlan;
 use datafusion::physical_planner::{DefaultPhysicalPlanner, ExtensionPlanner, PhysicalPlanner};
@@ -146,7 +149,7 @@ fn cancellable(rows: impl Stream<Item = DfResult<RecordBatch>> + Send + 'static,
 
 /// LIMIT and OFFSET that came as parameters are known only now.
 fn check_limits(plan: &LogicalPlan) -> Result<()> {
-    use datafusion::common::tree_node::{TreeNode, TreeNodeRecursion};
+    use datafusion::common::tree_node::TreeNodeRecursion;
     let negative = |e: &Option<Box<Expr>>| {
         matches!(e.as_deref(), Some(Expr::Literal(ScalarValue::Int64(Some(n)), _)) if *n < 0)
     };
@@ -251,7 +254,7 @@ impl QueryPlanner for Planner {
     async fn create_physical_plan(
         &self,
         plan: &LogicalPlan,
-        state: &SessionState,
+        state: &dyn Session,
     ) -> DfResult<Arc<dyn ExecutionPlan>> {
         DefaultPhysicalPlanner::with_extension_planners(vec![Arc::new(ApplyPlanner)])
             .create_physical_plan(plan, state)
@@ -269,12 +272,16 @@ impl ExtensionPlanner for ApplyPlanner {
         node: &dyn UserDefinedLogicalNode,
         _logical_inputs: &[&LogicalPlan],
         physical_inputs: &[Arc<dyn ExecutionPlan>],
-        state: &SessionState,
+        session: &dyn Session,
+        context: &PhysicalPlanningContext,
     ) -> DfResult<Option<Arc<dyn ExecutionPlan>>> {
         let Some(apply) = node.as_any().downcast_ref::<ApplyNode>() else { return Ok(None) };
+        let Some(state) = session.as_any().downcast_ref::<SessionState>() else {
+            return Err(DataFusionError::Internal("a plan is made by another kind of session".to_owned()));
+        };
         let mut values = Vec::with_capacity(apply.values.len());
         for value in &apply.values {
-            values.push(planner.create_physical_expr(value, apply.input.schema(), state)?);
+            values.push(planner.create_physical_expr(value, apply.input.schema(), session, context)?);
         }
         let [input] = physical_inputs else {
             return Err(DataFusionError::Internal("Apply has one input".to_owned()));

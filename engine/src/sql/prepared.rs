@@ -149,6 +149,6 @@ fn dml(bound: BoundDml, binder: &Binder<'_>) -> Result<(Plan, Option<Vec<Column>
 }
 
 /// The types of PREPARE's list.
-pub(crate) fn declared_types(types: &[sqlparser::ast::DataType]) -> Result<Vec<u32>> {
+pub(crate) fn declared_types(types: &[datafusion::sql::sqlparser::ast::DataType]) -> Result<Vec<u32>> {
     types.iter().map(|t| Ok(type_of_name(t)?.0.oid())).collect()
 }

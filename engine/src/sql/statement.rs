@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use kalamdb_catalog::{Result, SqlError, SqlState};
-use sqlparser::ast;
+use datafusion::sql::sqlparser::ast;
 
 /// One statement. `sql::execute` matches it exhaustively.
 #[derive(Clone, Debug)]

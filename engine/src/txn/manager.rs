@@ -108,6 +108,11 @@ impl TxnManager {
         self.shared.snapshots.current()
     }
 
+    /// `count` consecutive hidden row ids, from the one returned.
+    pub fn row_ids(&self, count: u64) -> Result<u64> {
+        self.shared.row_ids.take(count)
+    }
+
     pub fn storage(&self) -> &Arc<Storage> {
         &self.shared.storage
     }

@@ -4,11 +4,11 @@
 //! [`PgType`]. Everything that shows or reads a value (casts, COPY, parameters, results, defaults) comes through here.
 
 mod array;
-mod bytes;
+pub(crate) mod bytes;
 pub mod datetime;
-mod float;
+pub(crate) mod float;
 pub mod interval;
-mod io;
+pub(crate) mod io;
 pub mod json;
 pub mod numeric;
 mod settings;
@@ -18,4 +18,4 @@ pub use interval::Interval;
 pub use io::{parse_binary, parse_text, write_binary, write_text};
 pub use numeric::Numeric;
 pub use settings::{ByteaOutput, DateOrder, DateStyle, FormatSettings, IntervalStyle};
-pub use value::{ArrayBuilder, Value};
+pub use value::{ArrayBuilder, ColumnReader, Value};

@@ -1,7 +1,7 @@
 //! Literals.
 
 use kalamdb_catalog::{PgType, Result, SqlError, SqlState};
-use sqlparser::ast::{self, Value as Ast};
+use datafusion::sql::sqlparser::ast::{self, Value as Ast};
 
 use super::{Binder, Kind, Typed};
 use crate::types::{Numeric, Value};

@@ -1,13 +1,12 @@
 //! Scalar expressions.
 
-use datafusion::arrow::datatypes::DataType;
 use datafusion::logical_expr::expr::{Between, Case, InList};
-use datafusion::logical_expr::{BinaryExpr, Expr, Operator, ScalarUDF, lit};
+use datafusion::logical_expr::{BinaryExpr, Expr, Operator, lit};
 use kalamdb_catalog::{PgType, Result, SqlError, SqlState};
-use sqlparser::ast::{self, BinaryOperator as Op, Spanned, UnaryOperator};
+use datafusion::sql::sqlparser::ast::{self, BinaryOperator as Op, Spanned, UnaryOperator};
 
 use super::resolve::{Candidate, Choice, choose};
-use super::scope::{Clause, Ctx, ScopeColumn};
+use super::scope::{Ctx, ScopeColumn};
 use super::typed::{Kind, Typed};
 use super::{Binder, fold, type_of_name};
 use crate::sql::compare;
@@ -194,7 +193,7 @@ impl Binder<'_> {
         if end.line == 0 {
             return self.position(right.span());
         }
-        let span = sqlparser::tokenizer::Span::new(end, end);
+        let span = datafusion::sql::sqlparser::tokenizer::Span::new(end, end);
         let start = self.position(span)? as usize - 1;
         let skipped = self.source.chars().skip(start).take_while(|c| c.is_whitespace() || *c == ')').count();
         Some((start + skipped + 1) as u32)

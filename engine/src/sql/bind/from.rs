@@ -6,9 +6,9 @@ use std::sync::Arc;
 use datafusion::common::{Column as DfColumn, JoinType, NullHandling, TableReference, UnnestOptions};
 use datafusion::logical_expr::{Expr, LogicalPlan, LogicalPlanBuilder, Operator, lit};
 use kalamdb_catalog::{CachedTableData, PgType, Result, SqlError, SqlState, TableKind};
-use sqlparser::ast::{self, JoinConstraint, JoinOperator, Spanned, TableFactor};
+use datafusion::sql::sqlparser::ast::{self, JoinConstraint, JoinOperator, Spanned, TableFactor};
 
-use super::scope::{Clause, Ctx, OuterRef, Relation, Scope, ScopeColumn};
+use super::scope::{Clause, OuterRef, Relation, Scope, ScopeColumn};
 use super::select::{BoundQuery, Env};
 use super::typed::{Kind, Typed};
 use super::{Binder, fold, name_parts, name_span};
@@ -284,7 +284,7 @@ impl Binder<'_> {
                 ));
             }
         };
-        let path = self.session.vars().search_path();
+        let path = crate::sql::functions::search_path(self.session);
         kalamdb_catalog::name::resolve_relation(&self.catalog, self.session.database, &path, schema, name).ok_or_else(
             || {
                 let shown = schema.map_or_else(|| name.clone(), |s| format!("{s}.{name}"));

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use datafusion::logical_expr::expr::{AggregateFunction, Case, Sort};
 use datafusion::logical_expr::{AggregateUDF, Expr, lit};
 use kalamdb_catalog::{PgType, Result, SqlError, SqlState};
-use sqlparser::ast::{self, FunctionArg, FunctionArgExpr, FunctionArguments};
+use datafusion::sql::sqlparser::ast::{self, FunctionArg, FunctionArgExpr, FunctionArguments};
 
 use super::resolve::{Candidate, Choice, choose};
 use super::scope::{Clause, Ctx};

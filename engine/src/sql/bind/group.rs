@@ -7,7 +7,7 @@ use datafusion::common::tree_node::{Transformed, TreeNode, TreeNodeRecursion};
 use datafusion::logical_expr::expr::{AggregateFunction, Case, GroupingSet, Sort};
 use datafusion::logical_expr::{Expr, LogicalPlan, LogicalPlanBuilder};
 use kalamdb_catalog::{PgType, Result, SqlError, SqlState};
-use sqlparser::ast;
+use datafusion::sql::sqlparser::ast;
 
 use super::scope::{Ctx, Scope};
 use super::select::{SortKey, Target, key_exprs};

@@ -28,8 +28,8 @@ use std::sync::Arc;
 
 use datafusion::logical_expr::LogicalPlan;
 use kalamdb_catalog::{Catalog, PgType, Result, SqlError, SqlState};
-use sqlparser::ast;
-use sqlparser::tokenizer::Span;
+use datafusion::sql::sqlparser::ast;
+use datafusion::sql::sqlparser::tokenizer::Span;
 
 use crate::session::SessionContext;
 use crate::sql::Column;

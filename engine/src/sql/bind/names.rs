@@ -1,6 +1,6 @@
 //! The names of unnamed output columns (parse_target.c, FigureColname).
 
-use sqlparser::ast::{self, DataType, Expr};
+use datafusion::sql::sqlparser::ast::{self, DataType, Expr};
 
 use super::{fold, name_parts, type_of_name};
 

@@ -7,14 +7,14 @@ use datafusion::common::{Column as DfColumn, NullHandling, UnnestOptions};
 use datafusion::logical_expr::expr::Sort;
 use datafusion::logical_expr::{Expr, LogicalPlan, LogicalPlanBuilder};
 use kalamdb_catalog::{PgType, Result, SqlError, SqlState};
-use sqlparser::ast::{self, SelectItem, SetExpr, Spanned};
+use datafusion::sql::sqlparser::ast::{self, SelectItem, SetExpr, Spanned};
 
 use super::from::unique_in;
 use super::scope::{Clause, Ctx, OuterRef, Scope};
 use super::typed::{Kind, Typed};
 use super::{Binder, Cte, fold};
 use crate::sql::plan::planning;
-use crate::sql::{Column, compare};
+use crate::sql::Column;
 
 /// A bound query: its plan's i-th field is the i-th column.
 #[derive(Clone, Debug)]
@@ -70,7 +70,7 @@ struct Tail<'q> {
 }
 
 /// A sort key: an output column, or an expression of its own.
-enum Key {
+pub(super) enum SortKey {
     Output(usize),
     Expr(Expr),
 }
@@ -290,7 +290,7 @@ impl Binder<'_> {
         &mut self,
         plan: LogicalPlan,
         targets: Vec<Target>,
-        keys: Vec<(Key, Sort)>,
+        keys: Vec<(SortKey, Sort)>,
         distinct: bool,
         distinct_on: Option<Vec<Expr>>,
         tail: Tail<'_>,
@@ -311,11 +311,11 @@ impl Binder<'_> {
         let mut sorts = Vec::with_capacity(keys.len());
         for (key, sort) in keys {
             let column = match key {
-                Key::Output(i) => {
+                SortKey::Output(i) => {
                     let column = Expr::Column(DfColumn::new_unqualified(names[i].clone()));
                     self.sort_key(column, resolved(targets[i].typed.ty))?
                 }
-                Key::Expr(expr) => {
+                SortKey::Expr(expr) => {
                     if distinct {
                         return Err(SqlError::new(
                             SqlState::INVALID_COLUMN_REFERENCE,
@@ -498,7 +498,7 @@ impl Binder<'_> {
         order_by: Option<&[ast::OrderByExpr]>,
         targets: &[Target],
         ctx: &Ctx<'_>,
-    ) -> Result<Vec<(Key, Sort)>> {
+    ) -> Result<Vec<(SortKey, Sort)>> {
         let mut keys = Vec::new();
         for item in order_by.unwrap_or_default() {
             let output = self.output_reference(&item.expr, targets, "ORDER BY")?;
@@ -511,9 +511,9 @@ impl Binder<'_> {
             let plain = Typed { kind: if set { Kind::Plain } else { typed.kind.clone() }, ..typed };
             let sort = self.sort_expr(plain, &item.options)?;
             let key = match same {
-                Some(i) => Key::Output(i),
+                Some(i) => SortKey::Output(i),
                 None if set => return Err(SqlError::unsupported("a set-returning function in ORDER BY")),
-                None => Key::Expr(sort.expr.clone()),
+                None => SortKey::Expr(sort.expr.clone()),
             };
             keys.push((key, sort));
         }
@@ -571,7 +571,7 @@ impl Binder<'_> {
         &mut self,
         plan: LogicalPlan,
         targets: &mut [Target],
-        keys: &mut [(Key, Sort)],
+        keys: &mut [(SortKey, Sort)],
     ) -> Result<LogicalPlan> {
         let mut calls: Vec<Expr> = Vec::new();
         let collect = |e: &Expr, calls: &mut Vec<Expr>| {
@@ -586,7 +586,7 @@ impl Binder<'_> {
             collect(&target.typed.expr, &mut calls);
         }
         for (key, _) in keys.iter() {
-            if let Key::Expr(e) = key {
+            if let SortKey::Expr(e) = key {
                 collect(e, &mut calls);
             }
         }
@@ -612,7 +612,7 @@ impl Binder<'_> {
             target.typed.expr = planning(replace(target.typed.expr.clone()))?;
         }
         for (key, _) in keys {
-            if let Key::Expr(e) = key {
+            if let SortKey::Expr(e) = key {
                 *e = planning(replace(e.clone()))?;
             }
         }
@@ -705,10 +705,10 @@ fn simple_select(scope: &Scope, filter: Expr, targets: &[Target]) -> Option<Box<
     Some(Box::new(SimpleSelect { table, filter, outputs }))
 }
 
-fn contains_aggregate(targets: &[Target], keys: &[(Key, Sort)]) -> bool {
+fn contains_aggregate(targets: &[Target], keys: &[(SortKey, Sort)]) -> bool {
     let has = |e: &Expr| e.exists(|e| Ok(matches!(e, Expr::AggregateFunction(_)))).unwrap_or(false);
     targets.iter().any(|t| has(&t.typed.expr))
-        || keys.iter().any(|(k, _)| matches!(k, Key::Expr(e) if has(e)))
+        || keys.iter().any(|(k, _)| matches!(k, SortKey::Expr(e) if has(e)))
 }
 
 /// DISTINCT ON: the first row of each group in ORDER BY's order.
@@ -746,22 +746,21 @@ impl Target {
     }
 }
 
-impl Key {
+impl SortKey {
     /// The key's own expression, for stages that rewrite it.
     pub(super) fn expr_mut(&mut self) -> Option<&mut Expr> {
         match self {
-            Key::Output(_) => None,
-            Key::Expr(e) => Some(e),
+            SortKey::Output(_) => None,
+            SortKey::Expr(e) => Some(e),
         }
     }
 }
 
 /// What `group` rewrites among the sort keys.
-pub(super) fn key_exprs<'k>(keys: &'k mut [(Key, Sort)]) -> impl Iterator<Item = &'k mut Expr> {
+pub(super) fn key_exprs<'k>(keys: &'k mut [(SortKey, Sort)]) -> impl Iterator<Item = &'k mut Expr> {
     keys.iter_mut().filter_map(|(k, _)| k.expr_mut())
 }
 
-pub(super) use Key as SortKey;
 
 /// 2201W, 2201X
 pub fn negative_row_count(limit: bool) -> SqlError {

@@ -10,7 +10,7 @@ use datafusion::logical_expr::{
     Expr, LogicalPlan, LogicalPlanBuilder, Projection, WindowFrame, WindowFunctionDefinition,
 };
 use kalamdb_catalog::{PgType, Result, SqlError, SqlState};
-use sqlparser::ast::{self, SetExpr, SetOperator, SetQuantifier};
+use datafusion::sql::sqlparser::ast::{self, SetExpr, SetOperator, SetQuantifier};
 
 use super::scope::{Clause, Scope};
 use super::select::{BoundQuery, Env};

@@ -9,7 +9,7 @@ use datafusion::common::{Column, DFSchema};
 use datafusion::logical_expr::expr::{Exists, InSubquery, Placeholder};
 use datafusion::logical_expr::{Expr, LogicalPlan, LogicalPlanBuilder, Operator, Subquery};
 use kalamdb_catalog::{PgType, Result, SqlError, SqlState};
-use sqlparser::ast;
+use datafusion::sql::sqlparser::ast;
 
 use super::scope::{Clause, Ctx, OuterRef};
 use super::select::BoundQuery;

@@ -43,7 +43,8 @@ impl Typed {
     }
 
     pub fn literal(value: &Value<'_>, ty: PgType) -> Self {
-        Typed::new(Expr::Literal(value.to_scalar(ty), None), ty)
+        let scalar = value.to_scalar(ty).unwrap_or_else(|_| unreachable!("a literal has the carrier of its type"));
+        Typed::new(Expr::Literal(scalar, None), ty)
     }
 
     pub fn null() -> Self {
@@ -168,7 +169,7 @@ impl Binder<'_> {
             let input = if explicit && matches!(to, PgType::VARCHAR | PgType::BPCHAR) { -1 } else { typmod };
             parse_text(to, input, text, &self.session.format()).map_err(|e| e.at(position))?
         };
-        let expr = Expr::Literal(value.to_scalar(to), None);
+        let expr = Expr::Literal(value.to_scalar(to)?, None);
         let expr = if explicit && matches!(to, PgType::VARCHAR | PgType::BPCHAR) {
             self.fold_constant(coerce::apply_typmod(expr, to, typmod, true))?
         } else {

@@ -2,7 +2,7 @@
 
 use kalamdb_catalog::types::make_numeric_typmod;
 use kalamdb_catalog::{PgType, Result, SqlError, SqlState};
-use sqlparser::ast::{
+use datafusion::sql::sqlparser::ast::{
     ArrayElemTypeDef, CharacterLength, DataType, ExactNumberInfo, IntervalFields, ObjectName, TimezoneInfo,
 };
 
@@ -86,7 +86,7 @@ fn custom(name: &ObjectName, modifiers: &[String]) -> Result<(PgType, i32)> {
         return Err(unknown_type(&parts.join(".")));
     }
     // `"char"` in quotes is a type of its own; `char` without is bpchar.
-    let quoted = matches!(name.0.last(), Some(sqlparser::ast::ObjectNamePart::Identifier(i)) if i.quote_style.is_some());
+    let quoted = matches!(name.0.last(), Some(datafusion::sql::sqlparser::ast::ObjectNamePart::Identifier(i)) if i.quote_style.is_some());
     let ty = match base {
         "char" if !quoted && schema.is_none() => Some(PgType::BPCHAR),
         "serial" | "serial4" | "bigserial" | "serial8" | "smallserial" | "serial2" => {
@@ -199,8 +199,8 @@ fn unknown_type(name: &str) -> SqlError {
 }
 
 /// The type modifier of `INTERVAL '1' DAY TO SECOND (3)`.
-pub fn interval_literal_typmod(i: &sqlparser::ast::Interval) -> Result<i32> {
-    use sqlparser::ast::DateTimeField as F;
+pub fn interval_literal_typmod(i: &datafusion::sql::sqlparser::ast::Interval) -> Result<i32> {
+    use datafusion::sql::sqlparser::ast::DateTimeField as F;
     let fields = match (&i.leading_field, &i.last_field) {
         (None, _) => return Ok(interval_typmod(None, i.fractional_seconds_precision)),
         (Some(F::Year), None) => IntervalFields::Year,

@@ -7,7 +7,7 @@ use datafusion::logical_expr::{
     Cast, Expr, WindowFrame, WindowFrameBound, WindowFrameUnits, WindowFunctionDefinition,
 };
 use kalamdb_catalog::{PgType, Result, SqlError, SqlState};
-use sqlparser::ast::{self, FunctionArguments, WindowSpec, WindowType};
+use datafusion::sql::sqlparser::ast::{self, FunctionArguments, WindowSpec, WindowType};
 
 use super::scope::{Clause, Ctx};
 use super::typed::Typed;

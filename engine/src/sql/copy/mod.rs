@@ -14,6 +14,7 @@ mod writer;
 use kalamdb_catalog::{Result, SqlError, SqlState};
 
 use super::CopyIn;
+use crate::txn::StatementWrites;
 use crate::types::Value;
 
 pub use options::parse_copy_options;
@@ -24,6 +25,11 @@ pub use writer::{CopyRows, CopyWriter};
 pub trait CopySink: Send {
     /// One row, one value per column of the data. An error ends the COPY, with the row's line in its context.
     fn row(&mut self, values: &[Value<'_>]) -> Result<()>;
+
+    /// The writes collected, once the data has ended.
+    fn take_writes(&mut self) -> Option<StatementWrites> {
+        None
+    }
 }
 
 /// The engine's half of a COPY FROM STDIN under way.

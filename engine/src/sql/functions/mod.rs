@@ -8,7 +8,6 @@ pub mod adapt;
 mod aggregates;
 mod arithmetic;
 mod arrays;
-mod bytea;
 mod catalog;
 mod datetime;
 mod ids;
@@ -27,7 +26,7 @@ use std::sync::LazyLock;
 use datafusion::arrow::array::ArrayRef;
 use kalamdb_catalog::{PgType, Result};
 
-pub use catalog::{parse_type_name, reg_in, reg_out};
+pub use catalog::{parse_type_name, reg_in, reg_out, search_path};
 pub use special::{any_all, make_array, ordinals};
 
 use crate::session::SessionContext;
@@ -183,7 +182,6 @@ impl OpDef {
 
 static FUNCTIONS: &[&[FnDef]] = &[
     arrays::FUNCTIONS,
-    bytea::FUNCTIONS,
     catalog::FUNCTIONS,
     datetime::FUNCTIONS,
     ids::FUNCTIONS,
@@ -191,6 +189,7 @@ static FUNCTIONS: &[&[FnDef]] = &[
     math::FUNCTIONS,
     regexp::FUNCTIONS,
     system::FUNCTIONS,
+    system::PRIVILEGES,
     text::FUNCTIONS,
     to_char::FUNCTIONS,
 ];
@@ -198,7 +197,6 @@ static FUNCTIONS: &[&[FnDef]] = &[
 static OPERATORS: &[&[OpDef]] = &[
     arithmetic::OPERATORS,
     arrays::OPERATORS,
-    bytea::OPERATORS,
     datetime::OPERATORS,
     json::OPERATORS,
     regexp::OPERATORS,
@@ -206,7 +204,7 @@ static OPERATORS: &[&[OpDef]] = &[
 ];
 
 static CASTS: &[&[CastDef]] =
-    &[arithmetic::CASTS, catalog::CASTS, datetime::CASTS, ids::CASTS, json::CASTS, text::CASTS];
+    &[arithmetic::CASTS, catalog::CASTS, datetime::CASTS, json::CASTS, text::CASTS];
 
 static AGGREGATES: &[&[AggDef]] = &[aggregates::AGGREGATES, text_aggregates::AGGREGATES];
 

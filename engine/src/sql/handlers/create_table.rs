@@ -6,7 +6,7 @@ use kalamdb_catalog::{
     CachedTableData, CatalogChange, ColumnDefinition, PgType, PrimaryKey, Result, SqlError, SqlState,
     TableDefinition, TableKind,
 };
-use sqlparser::ast::{self, ColumnOption, CreateTable, CreateTableLikeKind, CreateTableOptions, SqlOption, TableConstraint};
+use datafusion::sql::sqlparser::ast::{self, ColumnOption, CreateTable, CreateTableLikeKind, CreateTableOptions, SqlOption, TableConstraint};
 
 use super::ddl::{change, exists, free_name, is_taken, place, relation};
 use super::schema::skipping;

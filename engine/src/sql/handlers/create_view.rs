@@ -6,7 +6,7 @@ use kalamdb_catalog::table::Dependency;
 use kalamdb_catalog::{
     CachedTableData, CatalogChange, ColumnDefinition, Oid, Result, SqlError, SqlState, TableDefinition, TableKind, name,
 };
-use sqlparser::ast::{self, Spanned};
+use datafusion::sql::sqlparser::ast::{self, Spanned};
 
 use super::ddl::{change, exists, place};
 use crate::clock;
@@ -165,9 +165,9 @@ fn check_replaceable(old: &TableDefinition, columns: &[ColumnDefinition]) -> Res
 fn resolved_text(session: &Session, binder: &Binder<'_>, source: &str, query: &ast::Query) -> Result<String> {
     let catalog = session.context().catalog();
     let chars: Vec<char> = source.chars().collect();
-    let offset = |location: sqlparser::tokenizer::Location| {
+    let offset = |location: datafusion::sql::sqlparser::tokenizer::Location| {
         binder
-            .position(sqlparser::tokenizer::Span::new(location, location))
+            .position(datafusion::sql::sqlparser::tokenizer::Span::new(location, location))
             .map_or(0, |p| (p as usize - 1).min(chars.len()))
     };
     let mut names: Vec<(usize, usize, String)> = Vec::new();

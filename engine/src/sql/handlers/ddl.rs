@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use kalamdb_catalog::{CachedTableData, CatalogChange, Oid, Result, SchemaDefinition, SqlError, SqlState, name};
-use sqlparser::ast::{self, ObjectName, ObjectType, Statement};
+use datafusion::sql::sqlparser::ast::{self, ObjectName, ObjectType, Statement};
 
 use crate::session::Session;
 use crate::sql::Response;

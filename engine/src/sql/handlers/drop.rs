@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use kalamdb_catalog::{CachedTableData, CatalogChange, Result, SqlError, SqlState};
-use sqlparser::ast::{ObjectName, ObjectType};
+use datafusion::sql::sqlparser::ast::{ObjectName, ObjectType};
 
 use super::ddl::{change, refuse_builtin, relation, shown_name};
 use super::schema::skipping;

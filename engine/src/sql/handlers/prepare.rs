@@ -1,7 +1,7 @@
 //! PREPARE, EXECUTE and DEALLOCATE.
 
 use kalamdb_catalog::{Result, SqlError, SqlState};
-use sqlparser::ast;
+use datafusion::sql::sqlparser::ast;
 
 use crate::session::Session;
 use crate::sql::bind::{Binder, Parameters};

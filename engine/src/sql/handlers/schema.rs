@@ -1,7 +1,7 @@
 //! CREATE and DROP of schemas (namespaces) and databases.
 
 use kalamdb_catalog::{CatalogChange, DatabaseDefinition, Result, SchemaDefinition, SqlError, SqlState};
-use sqlparser::ast::{ObjectName, SchemaName};
+use datafusion::sql::sqlparser::ast::{ObjectName, SchemaName};
 
 use super::ddl::{change, truncate_name};
 use crate::clock;

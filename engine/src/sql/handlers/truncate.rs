@@ -1,7 +1,7 @@
 //! TRUNCATE: the table gets a fresh, empty storage.
 
 use kalamdb_catalog::{CatalogChange, Result, SqlError};
-use sqlparser::ast::{CascadeOption, Truncate, TruncateIdentityOption};
+use datafusion::sql::sqlparser::ast::{CascadeOption, Truncate, TruncateIdentityOption};
 
 use super::ddl::{change, own_table};
 use crate::session::Session;

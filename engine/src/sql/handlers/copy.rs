@@ -1,0 +1,214 @@
+//! COPY FROM STDIN and COPY TO STDOUT: rows in and out. Their bytes are `sql::copy`'s.
+
+use std::sync::Arc;
+
+use datafusion::arrow::array::RecordBatch;
+use datafusion::arrow::datatypes::Schema;
+use datafusion::common::DFSchema;
+use kalamdb_catalog::{CachedTableData, ColumnDefinition, PgType, Result, SqlError, SqlState};
+
+use super::dml::{Target, table_columns};
+use crate::session::{Session, SessionContext};
+use crate::sql::bind::{Binder, Parameters, fold, live_position};
+use crate::sql::copy::{CopyInState, CopyParser, CopySink, parse_copy_options};
+use crate::sql::plan;
+use crate::sql::prepared::PreparedStatement;
+use crate::sql::statement::{CopyStatement, CopyTarget};
+use crate::sql::{Column, CopyIn, Response};
+use crate::txn::StatementWrites;
+use crate::types::Value;
+
+pub(crate) async fn run(session: &mut Session, prepared: &PreparedStatement, copy: &CopyStatement) -> Result<Response> {
+    session.transaction()?;
+    if copy.from { start_in(session, prepared, copy) } else { out(session, prepared, copy).await }
+}
+
+async fn out(session: &mut Session, prepared: &PreparedStatement, copy: &CopyStatement) -> Result<Response> {
+    if copy.filter.is_some() {
+        return Err(SqlError::new(SqlState::SYNTAX_ERROR, "WHERE clause not allowed with COPY TO"));
+    }
+    let context = Arc::clone(session.context());
+    let bound = match &copy.target {
+        CopyTarget::Query(query) => {
+            let mut binder = Binder::new(&context, context.catalog(), prepared.source(), Parameters::default());
+            binder.query(query)?
+        }
+        CopyTarget::Table(name) => {
+            let table = super::ddl::relation(session, prepared, name)?;
+            if table.definition.is_view() {
+                return Err(SqlError::new(
+                    SqlState::WRONG_OBJECT_TYPE,
+                    format!("cannot copy from view \"{}\"", table.definition.name),
+                )
+                .hint("Try the COPY (SELECT ...) TO variant."));
+            }
+            let columns: Vec<String> = chosen(&table, copy)?
+                .iter()
+                .map(|c| kalamdb_catalog::name::quote_ident(&c.name).into_owned())
+                .collect();
+            let catalog = context.catalog();
+            let schema = catalog.schema(table.definition.schema).map_or_else(String::new, |s| s.name.clone());
+            let from = kalamdb_catalog::name::qualified(&schema, &table.definition.name);
+            let query = crate::sql::parse::query(&format!("SELECT {} FROM {from}", columns.join(", ")))?;
+            let mut binder = Binder::new(&context, catalog, prepared.source(), Parameters::default());
+            binder.query(&query)?
+        }
+    };
+    let format = parse_copy_options(&copy.options, &bound.columns, false)?;
+    let statement = super::select::statement_context(session)?;
+    let rows = session.app().engine.run(&bound.plan, false, &[], statement).await?;
+    Ok(Response::CopyOut { columns: bound.columns, rows, format })
+}
+
+/// The columns that COPY names, or all.
+fn chosen(table: &CachedTableData, copy: &CopyStatement) -> Result<Vec<Column>> {
+    let all = table_columns(table);
+    if copy.columns.is_empty() {
+        return Ok(all);
+    }
+    let mut columns: Vec<Column> = Vec::with_capacity(copy.columns.len());
+    for ident in &copy.columns {
+        let name = fold(ident);
+        let Some(column) = all.iter().find(|c| c.name == name) else {
+            return Err(SqlError::new(
+                SqlState::UNDEFINED_COLUMN,
+                format!("column \"{name}\" of relation \"{}\" does not exist", table.definition.name),
+            ));
+        };
+        if columns.iter().any(|c| c.name == name) {
+            return Err(SqlError::new(
+                SqlState::DUPLICATE_COLUMN,
+                format!("column \"{name}\" specified more than once"),
+            ));
+        }
+        columns.push(column.clone());
+    }
+    Ok(columns)
+}
+
+fn start_in(session: &mut Session, prepared: &PreparedStatement, copy: &CopyStatement) -> Result<Response> {
+    let CopyTarget::Table(name) = &copy.target else {
+        return Err(SqlError::new(SqlState::SYNTAX_ERROR, "COPY query must be written TO"));
+    };
+    super::check_writable(session, "COPY FROM")?;
+    if copy.filter.is_some() {
+        return Err(SqlError::unsupported("COPY FROM ... WHERE"));
+    }
+    let context = Arc::clone(session.context());
+    let mut binder = Binder::new(&context, context.catalog(), prepared.source(), Parameters::default());
+    let table = binder.target_table(name, "copy to")?;
+    let columns = chosen(&table, copy)?;
+    let format = parse_copy_options(&copy.options, &columns, true)?;
+    let target = Target::new(session, &table)?;
+    let definitions: Vec<ColumnDefinition> = table.definition.live_columns().map(|(_, c)| c.clone()).collect();
+    let mut sources = Vec::with_capacity(definitions.len());
+    for (live, definition) in definitions.iter().enumerate() {
+        let given = columns.iter().position(|c| live_position(&table, &c.name) == Some(live));
+        sources.push(match given {
+            Some(index) => Source::Given(index),
+            None => default_source(&context, &mut binder, definition)?,
+        });
+    }
+    let txn = session.open_transaction()?;
+    let writes = txn.statement();
+    let ids = if target.key_columns().is_empty() { Some(RowIds::default()) } else { None };
+    let sink = Sink { target, sources, writes: Some(writes), ids, reserve: session.app().txns.clone() };
+    let parser =
+        CopyParser::new(format.clone(), table.definition.name.clone(), columns.clone(), context.format());
+    let state = CopyInState { parser, sink: Box::new(sink) };
+    Ok(Response::CopyIn(Box::new(CopyIn { columns, format, state })))
+}
+
+/// Where a column's value comes from.
+enum Source {
+    Given(usize),
+    Constant(Value<'static>),
+    /// A default to evaluate for each row.
+    Expression(Arc<dyn datafusion::physical_expr::PhysicalExpr>, PgType),
+}
+
+fn default_source(
+    context: &Arc<SessionContext>,
+    binder: &mut Binder<'_>,
+    column: &ColumnDefinition,
+) -> Result<Source> {
+    let typed = binder.default_of(column)?;
+    if let datafusion::logical_expr::Expr::Literal(value, _) = &typed.expr {
+        return Ok(Source::Constant(Value::from_scalar(value, column.ty)?));
+    }
+    let physical = plan::physical_expr(&typed.expr, &DFSchema::empty(), context)?;
+    Ok(Source::Expression(physical, column.ty))
+}
+
+#[derive(Default)]
+struct RowIds {
+    next: u64,
+    end: u64,
+}
+
+/// Row ids taken at a time.
+const ROW_IDS_BLOCK: u64 = 1024;
+
+struct Sink {
+    target: Target,
+    sources: Vec<Source>,
+    writes: Option<StatementWrites>,
+    ids: Option<RowIds>,
+    reserve: Arc<crate::txn::TxnManager>,
+}
+
+impl CopySink for Sink {
+    fn row(&mut self, values: &[Value<'_>]) -> Result<()> {
+        let mut row: Vec<Value<'_>> = Vec::with_capacity(self.sources.len());
+        for source in &self.sources {
+            row.push(match source {
+                Source::Given(index) => values[*index].clone(),
+                Source::Constant(value) => value.clone(),
+                Source::Expression(expr, ty) => evaluate(expr, *ty)?,
+            });
+        }
+        self.target.check_values(&row)?;
+        let id = match &mut self.ids {
+            None => 0,
+            Some(ids) => {
+                if ids.next == ids.end {
+                    ids.next = self.reserve.row_ids(ROW_IDS_BLOCK)?;
+                    ids.end = ids.next + ROW_IDS_BLOCK;
+                }
+                ids.next += 1;
+                ids.next - 1
+            }
+        };
+        let key = self.target.key_of_values(&row, id);
+        let encoded = self.target.layout().encode(&row);
+        match &mut self.writes {
+            Some(writes) => self.target.insert(writes, key, encoded),
+            None => Err(SqlError::internal("a COPY goes on after its end")),
+        }
+    }
+
+    fn take_writes(&mut self) -> Option<StatementWrites> {
+        self.writes.take()
+    }
+}
+
+fn evaluate(expr: &Arc<dyn datafusion::physical_expr::PhysicalExpr>, ty: PgType) -> Result<Value<'static>> {
+    let options = datafusion::arrow::array::RecordBatchOptions::new().with_row_count(Some(1));
+    let batch = RecordBatch::try_new_with_options(Arc::new(Schema::empty()), Vec::new(), &options)
+        .map_err(|e| SqlError::internal(e.to_string()))?;
+    let value = expr.evaluate(&batch).and_then(|v| v.into_array(1)).map_err(plan::sql_error)?;
+    Ok(Value::from_array(&value, ty, 0).into_owned())
+}
+
+/// CopyDone: the rows become part of the transaction.
+pub(crate) fn finish(session: &mut Session, mut copy: Box<CopyIn>) -> Result<u64> {
+    let rows = copy.state.finish()?;
+    let Some(writes) = copy.state.sink.take_writes() else {
+        return Err(SqlError::internal("a COPY ends twice"));
+    };
+    // Keys were looked at as they came in, so nothing is left to clash.
+    match session.open_transaction()?.apply(writes)? {
+        crate::txn::ApplyOutcome::Ok => Ok(rows),
+        crate::txn::ApplyOutcome::Duplicate { .. } => Err(SqlError::internal("a COPY has written a key twice")),
+    }
+}
