@@ -20,7 +20,7 @@ use crate::table::{
 use crate::types::PgType;
 
 /// The owner of what nobody created, and the role a fresh server has.
-pub const BOOTSTRAP_ROLE: &str = "kalamdb";
+pub const BOOTSTRAP_ROLE: &str = "postgres";
 /// Its OID in pg_authid; the same as PostgreSQL's bootstrap superuser.
 pub const BOOTSTRAP_ROLE_OID: Oid = 10;
 

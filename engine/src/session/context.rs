@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicI64, Ordering};
 use kalamdb_catalog::{Catalog, Oid, SqlError};
 use parking_lot::RwLock;
 
+use super::cancel::CancelHandle;
 use super::vars::Vars;
 use crate::types::FormatSettings;
 
@@ -28,6 +29,7 @@ pub struct SessionContext {
     transaction_micros: AtomicI64,
     statement_micros: AtomicI64,
     notices: RwLock<Vec<SqlError>>,
+    cancel: CancelHandle,
 }
 
 impl SessionContext {
@@ -55,7 +57,13 @@ impl SessionContext {
             transaction_micros: AtomicI64::new(0),
             statement_micros: AtomicI64::new(0),
             notices: RwLock::new(Vec::new()),
+            cancel: CancelHandle::default(),
         }
+    }
+
+    /// The token that ends the running statement.
+    pub fn cancel(&self) -> &CancelHandle {
+        &self.cancel
     }
 
     /// The settings (SET/SHOW).

@@ -75,8 +75,8 @@ impl Session {
         let reported = context.vars().reports();
         Ok(Session {
             app,
+            cancel: context.cancel().clone(),
             context,
-            cancel: CancelHandle::default(),
             state: State::Idle,
             statements: HashMap::new(),
             reported,

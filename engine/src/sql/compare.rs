@@ -50,6 +50,9 @@ pub fn common(l: PgType, r: PgType) -> Option<PgType> {
     if li.category == 'S' {
         return Some(PgType::TEXT);
     }
+    if l.is_float() || r.is_float() {
+        return Some(PgType::FLOAT8);
+    }
     // `date < timestamp` and the like: the one that the other turns into.
     match (can_coerce(l, r), can_coerce(r, l)) {
         (true, _) => Some(r),

@@ -20,10 +20,11 @@ pub(crate) async fn execute(
             Some(into) => handlers::create_table::run_select_into(session, prepared, query, into).await,
             None => run_planned(session, prepared, parameters).await,
         },
-        Statement::Insert(_) | Statement::Update(_) | Statement::Delete(_) => {
+        Statement::Insert(_) | Statement::Update(_) | Statement::Delete(_) | Statement::With { .. } => {
             run_planned(session, prepared, parameters).await
         }
         Statement::Copy(copy) => handlers::copy::run(session, prepared, copy).await,
+        Statement::CreateTable(create) => handlers::create_table::run(session, prepared, create).await,
         Statement::Ddl(statement) => handlers::ddl::run(session, prepared, statement).await,
         Statement::Explain(explain) => handlers::explain::run(session, prepared, explain, parameters).await,
         Statement::Transaction(command) => transaction(session, command).await,

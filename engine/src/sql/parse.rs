@@ -78,7 +78,7 @@ impl<'a> Sql<'a> {
             SqlError::new(SqlState::SYNTAX_ERROR, what).at(at)
         })?;
         let inner =
-            Parser::new(&DIALECT).with_recursion_limit(DEPTH_MAX).with_tokens_with_locations(namespaces(tokens));
+            Parser::new(&DIALECT).with_recursion_limit(DEPTH_MAX).with_tokens_with_locations(prepared(tokens));
         Ok(Sql { inner, source })
     }
 
@@ -167,10 +167,6 @@ impl<'a> Sql<'a> {
         }
         let parsed = self.parsed(|p| p.parse_statement())?;
         Ok(match parsed {
-            ast::Statement::Query(query) => Statement::Query(query),
-            ast::Statement::Insert(insert) => Statement::Insert(Box::new(insert)),
-            ast::Statement::Update(update) => Statement::Update(Box::new(update)),
-            ast::Statement::Delete(delete) => Statement::Delete(Box::new(delete)),
             ast::Statement::Prepare { name, data_types, statement } => {
                 let inner = wrap(*statement)?;
                 Statement::Prepare { name: fold(&name), types: data_types, statement: Arc::new(inner) }
@@ -181,7 +177,7 @@ impl<'a> Sql<'a> {
             ast::Statement::Explain { analyze, verbose, statement, format, options, .. } => {
                 super::statement::explain(analyze, verbose, wrap(*statement)?, format, options)?
             }
-            other => Statement::Ddl(Box::new(other)),
+            other => wrap(other)?,
         })
     }
 
@@ -223,10 +219,135 @@ impl<'a> Sql<'a> {
                 return Err(SqlError::unsupported(word.to_uppercase()));
             }
             "copy" => self.copy()?,
+            "table" => Statement::Query(self.table_query()?),
+            "create" if self.creates_table() => self.create_table()?,
             "vacuum" | "analyze" | "checkpoint" | "cluster" => self.maintenance(&word)?,
             _ => return Ok(None),
         };
         Ok(Some(statement))
+    }
+
+    /// `TABLE t ...` as a statement of its own: the grammar knows it only inside a query.
+    fn table_query(&mut self) -> Result<Box<ast::Query>> {
+        self.inner.next_token();
+        let start = self.inner.index();
+        let mut tokens: Vec<TokenWithSpan> = ["SELECT", "*", "FROM"]
+            .iter()
+            .map(|word| match *word {
+                "*" => TokenWithSpan::wrap(Token::Mul),
+                word => TokenWithSpan::wrap(Token::make_keyword(word)),
+            })
+            .collect();
+        while !self.at_end() && self.peek() != Token::SemiColon {
+            tokens.push(self.inner.next_token());
+        }
+        if self.inner.index() == start {
+            return Err(self.unexpected());
+        }
+        let inner = Parser::new(&DIALECT).with_recursion_limit(DEPTH_MAX).with_tokens_with_locations(tokens);
+        let mut sub = Sql { inner, source: self.source };
+        let query = sub.parsed(|p| p.parse_query())?;
+        if sub.at_end() { Ok(query) } else { Err(sub.unexpected()) }
+    }
+
+    fn creates_table(&self) -> bool {
+        let second = self.word_at(1);
+        second == "table" || (second == "unlogged" && self.word_at(2) == "table")
+    }
+
+    /// CREATE TABLE: LIKE items, names before AS, and WITH [NO] DATA are read here, the rest by sqlparser.
+    fn create_table(&mut self) -> Result<Statement> {
+        let mut tokens = Vec::new();
+        while !self.at_end() && self.peek() != Token::SemiColon {
+            tokens.push(self.inner.next_token());
+        }
+        tokens.retain(|t| !matches!(&t.token, Token::Word(w) if w.quote_style.is_none() && w.value.eq_ignore_ascii_case("unlogged")));
+        let mut extras = CreateExtras::default();
+        self.take_data_clause(&mut tokens, &mut extras);
+        self.take_column_list(&mut tokens, &mut extras)?;
+        let inner = Parser::new(&DIALECT).with_recursion_limit(DEPTH_MAX).with_tokens_with_locations(tokens);
+        let mut sub = Sql { inner, source: self.source };
+        let parsed = sub.parsed(|p| p.parse_statement())?;
+        if !sub.at_end() {
+            return Err(sub.unexpected());
+        }
+        let ast::Statement::CreateTable(create) = parsed else {
+            return Ok(Statement::Ddl(Box::new(parsed)));
+        };
+        let CreateExtras { likes, names, no_data } = extras;
+        Ok(Statement::CreateTable(Box::new(super::statement::CreateTable { create, likes, names, no_data })))
+    }
+
+    /// `... WITH [NO] DATA` at the end.
+    fn take_data_clause(&self, tokens: &mut Vec<TokenWithSpan>, extras: &mut CreateExtras) {
+        let words: Vec<String> = tokens.iter().rev().take(3).map(|t| word_of(&t.token)).collect();
+        let words: Vec<&str> = words.iter().map(String::as_str).collect();
+        match words.as_slice() {
+            ["data", "no", "with"] => {
+                extras.no_data = true;
+                tokens.truncate(tokens.len() - 3);
+            }
+            ["data", "with", ..] => tokens.truncate(tokens.len() - 2),
+            _ => {}
+        }
+    }
+
+    fn take_column_list(&self, tokens: &mut Vec<TokenWithSpan>, extras: &mut CreateExtras) -> Result<()> {
+        let Some(open) = tokens.iter().position(|t| t.token == Token::LParen) else { return Ok(()) };
+        if tokens[..open].iter().any(|t| word_of(&t.token) == "as") {
+            return Ok(());
+        }
+        let Some(close) = closing(tokens, open) else { return Ok(()) };
+        let inside: Vec<TokenWithSpan> = tokens[open + 1..close].to_vec();
+        let items = split_items(&inside);
+        let names_only = items.iter().all(|i| i.len() == 1 && matches!(i[0].token, Token::Word(_)));
+        if names_only && tokens.get(close + 1).is_some_and(|t| word_of(&t.token) == "as") {
+            for item in &items {
+                if let Token::Word(word) = &item[0].token {
+                    extras.names.push(word.clone().into_ident(item[0].span));
+                }
+            }
+            tokens.drain(open..=close);
+            return Ok(());
+        }
+        let mut kept: Vec<TokenWithSpan> = Vec::new();
+        for item in items {
+            if item.first().is_some_and(|t| word_of(&t.token) == "like") {
+                extras.likes.push(self.like_item(&item[1..])?);
+                continue;
+            }
+            if !kept.is_empty() {
+                kept.push(TokenWithSpan::wrap(Token::Comma));
+            }
+            kept.extend(item);
+        }
+        if !extras.likes.is_empty() {
+            tokens.splice(open + 1..close, kept);
+        }
+        Ok(())
+    }
+
+    /// `t INCLUDING DEFAULTS EXCLUDING ...`
+    fn like_item(&self, tokens: &[TokenWithSpan]) -> Result<(ObjectName, Vec<String>)> {
+        let inner = Parser::new(&DIALECT).with_tokens_with_locations(tokens.to_vec());
+        let mut sub = Sql { inner, source: self.source };
+        let name = sub.parsed(|p| p.parse_object_name(false))?;
+        let mut including = Vec::new();
+        while !sub.at_end() {
+            let on = if sub.take_word("including") {
+                true
+            } else {
+                sub.expect_word("excluding")?;
+                false
+            };
+            let option = sub.name()?;
+            if on {
+                including.push(option);
+            } else {
+                including.retain(|o| *o != option && option != "all");
+            }
+        }
+        Ok((name, including))
     }
 
     fn name(&mut self) -> Result<String> {
@@ -638,7 +759,16 @@ impl<'a> Sql<'a> {
 
 fn wrap(statement: ast::Statement) -> Result<Statement> {
     Ok(match statement {
-        ast::Statement::Query(query) => Statement::Query(query),
+        ast::Statement::Query(query) => match *query {
+            ast::Query { with: Some(with), body, .. } if is_dml(&body) => {
+                let inner = match *body {
+                    ast::SetExpr::Insert(s) | ast::SetExpr::Update(s) | ast::SetExpr::Delete(s) => wrap(s)?,
+                    _ => return Err(SqlError::internal("a statement that writes has no body")),
+                };
+                Statement::With { with: Box::new(with), statement: Box::new(inner) }
+            }
+            query => Statement::Query(Box::new(query)),
+        },
         ast::Statement::Insert(insert) => Statement::Insert(Box::new(insert)),
         ast::Statement::Update(update) => Statement::Update(Box::new(update)),
         ast::Statement::Delete(delete) => Statement::Delete(Box::new(delete)),
@@ -649,25 +779,94 @@ fn wrap(statement: ast::Statement) -> Result<Statement> {
     })
 }
 
-/// CREATE, DROP and ALTER NAMESPACE are CREATE, DROP and ALTER SCHEMA.
-fn namespaces(mut tokens: Vec<TokenWithSpan>) -> Vec<TokenWithSpan> {
-    let word_of = |t: &TokenWithSpan| match &t.token {
-        Token::Word(w) if w.quote_style.is_none() => Some(w.value.to_uppercase()),
-        _ => None,
-    };
-    let mut last: Option<String> = None;
-    for token in &mut tokens {
-        if matches!(token.token, Token::Whitespace(_)) {
+fn is_dml(body: &ast::SetExpr) -> bool {
+    matches!(body, ast::SetExpr::Insert(_) | ast::SetExpr::Update(_) | ast::SetExpr::Delete(_))
+}
+
+/// What CREATE TABLE may hold that sqlparser cannot read, taken out of the tokens.
+#[derive(Default)]
+struct CreateExtras {
+    likes: Vec<(ObjectName, Vec<String>)>,
+    names: Vec<Ident>,
+    no_data: bool,
+}
+
+/// An unquoted word in lower case; empty for other tokens.
+fn word_of(token: &Token) -> String {
+    match token {
+        Token::Word(w) if w.quote_style.is_none() => w.value.to_lowercase(),
+        _ => String::new(),
+    }
+}
+
+/// The parenthesis that closes the one at `open`.
+fn closing(tokens: &[TokenWithSpan], open: usize) -> Option<usize> {
+    let mut depth = 0;
+    for (i, token) in tokens.iter().enumerate().skip(open) {
+        match token.token {
+            Token::LParen => depth += 1,
+            Token::RParen => depth -= 1,
+            _ => {}
+        }
+        if depth == 0 {
+            return Some(i);
+        }
+    }
+    None
+}
+
+/// Splits at commas outside parentheses and brackets.
+fn split_items(tokens: &[TokenWithSpan]) -> Vec<Vec<TokenWithSpan>> {
+    let mut items = vec![Vec::new()];
+    let mut depth = 0;
+    for token in tokens {
+        match token.token {
+            Token::LParen | Token::LBracket => depth += 1,
+            Token::RParen | Token::RBracket => depth -= 1,
+            Token::Comma if depth == 0 => {
+                items.push(Vec::new());
+                continue;
+            }
+            _ => {}
+        }
+        if let Some(last) = items.last_mut() {
+            last.push(token.clone());
+        }
+    }
+    items.retain(|i| !i.is_empty());
+    items
+}
+
+/// What the tokens mean in PostgreSQL before its grammar sees them: CREATE NAMESPACE is CREATE SCHEMA, ONLY is nothing where
+/// there is no inheritance, and string literals on successive lines are one.
+fn prepared(tokens: Vec<TokenWithSpan>) -> Vec<TokenWithSpan> {
+    let mut out: Vec<TokenWithSpan> = Vec::with_capacity(tokens.len());
+    let mut newline = false;
+    for mut token in tokens {
+        if let Token::Whitespace(space) = &token.token {
+            newline |= space.to_string().contains('\n');
             continue;
         }
-        let word = word_of(token);
-        let verb = matches!(last.as_deref(), Some("CREATE" | "DROP" | "ALTER"));
-        if verb && word.as_deref() == Some("NAMESPACE") {
+        let word = word_of(&token.token);
+        let last = out.last().map(|t| word_of(&t.token)).unwrap_or_default();
+        if word == "namespace" && matches!(last.as_str(), "create" | "drop" | "alter") {
             token.token = Token::make_keyword("SCHEMA");
         }
-        last = word;
+        if word == "only" && matches!(last.as_str(), "from" | "update") {
+            continue;
+        }
+        if newline
+            && let Token::SingleQuotedString(more) = &token.token
+            && let Some(TokenWithSpan { token: Token::SingleQuotedString(text), .. }) = out.last_mut()
+        {
+            text.push_str(more);
+            newline = false;
+            continue;
+        }
+        newline = false;
+        out.push(token);
     }
-    tokens
+    out
 }
 
 /// 42601 as PostgreSQL words it.

@@ -127,6 +127,10 @@ fn bind_statement(
         Statement::Insert(insert) => dml(binder.insert(insert)?, binder),
         Statement::Update(update) => dml(binder.update(update)?, binder),
         Statement::Delete(delete) => dml(binder.delete(delete)?, binder),
+        Statement::With { with, statement } => {
+            binder.with(with)?;
+            bind_statement(session, context, binder, statement)
+        }
         Statement::Explain(explain) => {
             // Binding it now reports its errors and parameters; the plan is made when it runs.
             bind_statement(session, context, binder, &explain.statement)?;

@@ -12,6 +12,9 @@ pub enum Statement {
     Insert(Box<ast::Insert>),
     Update(Box<ast::Update>),
     Delete(Box<ast::Delete>),
+    /// WITH before INSERT, UPDATE or DELETE.
+    With { with: Box<ast::With>, statement: Box<Statement> },
+    CreateTable(Box<CreateTable>),
     Copy(Box<CopyStatement>),
     /// CREATE, ALTER, DROP, TRUNCATE; `handlers::ddl` names what it refuses.
     Ddl(Box<ast::Statement>),
@@ -52,6 +55,18 @@ pub enum IsolationLevel {
 pub struct TransactionModes {
     pub isolation: Option<IsolationLevel>,
     pub read_only: Option<bool>,
+}
+
+/// CREATE TABLE with what sqlparser's grammar lacks.
+#[derive(Clone, Debug)]
+pub struct CreateTable {
+    pub create: ast::CreateTable,
+    /// LIKE items of the column list: the table, and the INCLUDING options in lower case.
+    pub likes: Vec<(ast::ObjectName, Vec<String>)>,
+    /// Column names of CREATE TABLE t (a, b) AS.
+    pub names: Vec<ast::Ident>,
+    /// WITH NO DATA
+    pub no_data: bool,
 }
 
 #[derive(Clone, Debug)]

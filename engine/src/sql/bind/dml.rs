@@ -87,10 +87,11 @@ impl Binder<'_> {
             return Err(SqlError::unsupported(format!("{verb} view \"{name}\"")));
         }
         if table.definition.is_system() || providers::is_builtin(&table) {
-            return Err(SqlError::new(
-                SqlState::INSUFFICIENT_PRIVILEGE,
-                format!("permission denied: \"{name}\" is a system catalog"),
-            ));
+            let message = match table.definition.schema {
+                kalamdb_catalog::catalog::SYSTEM_OID => format!("permission denied for table {name}"),
+                _ => format!("permission denied: \"{name}\" is a system catalog"),
+            };
+            return Err(SqlError::new(SqlState::INSUFFICIENT_PRIVILEGE, message));
         }
         Ok(table)
     }
@@ -135,8 +136,16 @@ impl Binder<'_> {
             (query.body.as_ref(), &query.with, &query.order_by, &query.limit_clause, &query.fetch)
         {
             if !values.rows.iter().any(|r| r.content.iter().any(contains_subquery)) {
+                let width = values.rows.first().map_or(0, |r| r.content.len());
                 let mut rows = Vec::with_capacity(values.rows.len());
                 for row in &values.rows {
+                    if row.content.len() != width {
+                        return Err(SqlError::new(
+                            SqlState::SYNTAX_ERROR,
+                            "VALUES lists must all be the same length",
+                        )
+                        .at(row.content.first().and_then(|e| self.position(ast::Spanned::span(e)))));
+                    }
                     check_width(row.content.len(), targets.len(), wanted.is_some()).map_err(|e| {
                         let at = row.content.get(targets.len().min(row.content.len().saturating_sub(1)));
                         e.at(at.and_then(|x| self.position(ast::Spanned::span(x))))
@@ -216,14 +225,14 @@ impl Binder<'_> {
         let outer = RefCell::new(Vec::new());
         let ctx = Env { parent: None, outer: &outer }.ctx(&scope, Clause::Values, &applies);
         let typed = self.expr(e, &ctx)?;
-        self.assign_to(typed, column)
+        self.assign_to(typed, column, "VALUES")
     }
 
     /// Converts for a column: 42804 if there is no assignment cast.
-    pub(crate) fn assign_to(&mut self, typed: Typed, column: &ColumnDefinition) -> Result<Typed> {
+    pub(crate) fn assign_to(&mut self, typed: Typed, column: &ColumnDefinition, what: &str) -> Result<Typed> {
         let (ty, position) = (typed.ty, typed.position);
         if typed.kind == super::Kind::Set {
-            return Err(super::typed::set_not_allowed("VALUES").at(position));
+            return Err(super::typed::set_not_allowed(what).at(position));
         }
         self.assign(typed, column.ty, column.typmod).map_err(|e| match e.code() {
             SqlState::CANNOT_COERCE => wrong_type(column, ty).at(position),
@@ -430,8 +439,15 @@ impl Binder<'_> {
             let pairs: Vec<(&ast::ObjectName, &ast::Expr)> = match &assignment.target {
                 ast::AssignmentTarget::ColumnName(name) => vec![(name, &assignment.value)],
                 ast::AssignmentTarget::Tuple(names) => {
+                    if let ast::Expr::Subquery(query) = &assignment.value {
+                        self.assign_subquery(names, query, table, columns, ctx, &mut values)?;
+                        continue;
+                    }
                     let Some(fields) = super::expr::row_values(&assignment.value) else {
-                        return Err(SqlError::unsupported("UPDATE ... SET (a, b) = (SELECT ...)"));
+                        return Err(SqlError::new(
+                            SqlState::FEATURE_NOT_SUPPORTED,
+                            "source for a multiple-column UPDATE item must be a sub-SELECT or ROW() expression",
+                        ));
                     };
                     if fields.len() != names.len() {
                         return Err(SqlError::new(
@@ -458,7 +474,7 @@ impl Binder<'_> {
                     self.default_of(&columns[index])?
                 } else {
                     let typed = self.expr(value, ctx)?;
-                    self.assign_to(typed, &columns[index])?
+                    self.assign_to(typed, &columns[index], "UPDATE")?
                 };
                 values[index] = Some(typed.expr);
             }
@@ -468,6 +484,26 @@ impl Binder<'_> {
             .enumerate()
             .map(|(i, v)| v.unwrap_or_else(|| target.columns[i].typed.expr.clone()))
             .collect())
+    }
+
+    /// `SET (a, b) = (SELECT x, y ...)`: one scalar subquery for each column.
+    fn assign_subquery(
+        &mut self,
+        names: &[ast::ObjectName],
+        query: &ast::Query,
+        table: &CachedTableData,
+        columns: &[ColumnDefinition],
+        ctx: &super::scope::Ctx<'_>,
+        values: &mut [Option<Expr>],
+    ) -> Result<()> {
+        for (i, name) in names.iter().enumerate() {
+            let column = name_parts(name)?.pop().unwrap_or_default();
+            let at = self.position(name_span(name));
+            let index = live_position(table, &column).ok_or_else(|| no_column(table, &column).at(at))?;
+            let typed = self.subquery_column(query, i, names.len(), ctx)?;
+            values[index] = Some(self.assign_to(typed, &columns[index], "UPDATE")?.expr);
+        }
+        Ok(())
     }
 
     /// Adds what RETURNING shows to a plan of `skip` identity columns, new values, and the columns of `rest`.

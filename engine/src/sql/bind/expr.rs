@@ -14,6 +14,10 @@ use crate::sql::functions::{self, OpDef};
 use crate::sql::udf::Resolved;
 
 impl Candidate for &'static OpDef {
+    fn consistent(&self, types: &[PgType]) -> bool {
+        let declared = [self.left.unwrap_or(self.right), self.right];
+        types.len() != 2 || super::func::concrete(&declared, self.ret, types).is_some()
+    }
     fn arg(&self, index: usize) -> PgType {
         match (index, self.left) {
             (0, Some(left)) => left,
@@ -41,8 +45,17 @@ impl Binder<'_> {
                 if matches!(kind, ast::CastKind::TryCast | ast::CastKind::SafeCast) {
                     return Err(SqlError::new(SqlState::SYNTAX_ERROR, "syntax error at or near \"TRY_CAST\"").at(position));
                 }
-                let inner = self.expr(expr, ctx)?;
-                let (ty, typmod) = type_of_name(data_type).map_err(|e| e.at(position))?;
+                let (at, type_at) = match kind {
+                    ast::CastKind::DoubleColon => self.double_colon(expr),
+                    _ => (position, position),
+                };
+                let (ty, typmod) = type_of_name(data_type).map_err(|e| e.at(type_at))?;
+                let empty = matches!(expr.as_ref(), ast::Expr::Array(a) if a.elem.is_empty());
+                let inner = if empty { Typed::unknown("{}".to_owned()) } else { self.expr(expr, ctx)? };
+                let inner = match inner.kind {
+                    Kind::Plain => Typed { position: at, ..inner },
+                    _ => inner,
+                };
                 self.cast(inner, ty, typmod)
             }
             ast::Expr::BinaryOp { left, op, right } => self.binary(left, op, right, ctx),
@@ -62,6 +75,12 @@ impl Binder<'_> {
             ast::Expr::Between { expr, negated, low, high } => self.between(expr, *negated, low, high, ctx),
             ast::Expr::Like { negated, any: false, expr, pattern, escape_char } => {
                 self.like(if *negated { "!~~" } else { "~~" }, expr, pattern, escape_char.as_ref(), ctx)
+            }
+            ast::Expr::Like { negated, any: true, expr, pattern, escape_char: None } => {
+                self.like_any(if *negated { "!~~" } else { "~~" }, expr, pattern, ctx)
+            }
+            ast::Expr::ILike { negated, any: true, expr, pattern, escape_char: None } => {
+                self.like_any(if *negated { "!~~*" } else { "~~*" }, expr, pattern, ctx)
             }
             ast::Expr::ILike { negated, any: false, expr, pattern, escape_char } => {
                 self.like(if *negated { "!~~*" } else { "~~*" }, expr, pattern, escape_char.as_ref(), ctx)
@@ -133,11 +152,28 @@ impl Binder<'_> {
         match found {
             Some(column) => Ok(self.noted(column.typed, position)),
             None => {
+                if let Some(alias) = self.alias_of(ctx, table) {
+                    return Err(SqlError::new(
+                        SqlState::UNDEFINED_TABLE,
+                        format!("invalid reference to FROM-clause entry for table \"{table}\""),
+                    )
+                    .hint(format!("Perhaps you meant to reference the table alias \"{alias}\"."))
+                    .at(position));
+                }
                 let shown = schema.map_or_else(|| table.clone(), |s| format!("{s}.{table}"));
                 let message = format!("missing FROM-clause entry for table \"{}\"", if schema.is_some() { table } else { &shown });
                 Err(SqlError::new(SqlState::UNDEFINED_TABLE, message).at(position))
             }
         }
+    }
+
+    /// The alias that hides a table of this name.
+    fn alias_of(&self, ctx: &Ctx<'_>, table: &str) -> Option<String> {
+        let hidden = ctx.scope.relations.iter().find(|r| {
+            let oid = r.columns.first().map_or(0, |c| c.table);
+            r.name != table && self.catalog.table(oid).is_some_and(|t| t.definition.name == table)
+        });
+        hidden.map(|r| r.name.clone())
     }
 
     /// Remembers where a column was named first, for errors found later (GROUP BY).
@@ -185,6 +221,13 @@ impl Binder<'_> {
         let r = self.expr(right, ctx)?;
         let position = self.operator_position(left, right);
         self.operator(&name, l, r, position)
+    }
+
+    /// Where the `::` after an expression stands, and the type after it.
+    fn double_colon(&self, inner: &ast::Expr) -> (Option<u32>, Option<u32>) {
+        let Some(at) = self.operator_position(inner, inner) else { return (None, None) };
+        let after = self.source.chars().skip(at as usize + 1).take_while(|c| c.is_whitespace()).count();
+        (Some(at), Some(at + 2 + after as u32))
     }
 
     /// sqlparser does not keep where an operator stands: it is what follows the left operand.
@@ -305,6 +348,9 @@ impl Binder<'_> {
         #[derive(Clone, Copy)]
         struct Prefix(&'static OpDef);
         impl Candidate for Prefix {
+            fn consistent(&self, _: &[PgType]) -> bool {
+                true
+            }
             fn arg(&self, _: usize) -> PgType {
                 self.0.right
             }
@@ -327,10 +373,6 @@ impl Binder<'_> {
         let ast::Value::Number(digits, long) = &v.value else { return Ok(None) };
         let negative = ast::Value::Number(format!("-{digits}"), *long);
         let span = v.span;
-        // PostgreSQL negates an int4 or int8 literal by operator; only the sign's place in the type rule differs.
-        if digits == "2147483648" || digits == "9223372036854775808" {
-            return Ok(None);
-        }
         self.constant(&ast::ValueWithSpan { value: negative, span }).map(Some)
     }
 
@@ -474,6 +516,14 @@ impl Binder<'_> {
         self.operator(op, value, wanted, position)
     }
 
+    fn like_any(&mut self, op: &str, e: &ast::Expr, patterns: &ast::Expr, ctx: &Ctx<'_>) -> Result<Typed> {
+        let value = self.expr(e, ctx)?;
+        let list = self.expr(patterns, ctx)?;
+        let list = if list.is_unknown() { self.coerce(list, PgType::TEXT_ARRAY)? } else { list };
+        let position = list.position;
+        self.any_all_of(value, op, list, true, position)
+    }
+
     fn similar(
         &mut self,
         negated: bool,
@@ -600,8 +650,7 @@ impl Binder<'_> {
                     let index = self.expr(index, ctx)?;
                     match value.ty {
                         PgType::JSONB => {
-                            let op = if index.ty.is_integer() { "->" } else { "->" };
-                            self.operator(op, value, index, position)?
+                            self.operator("->", value, index, position)?
                         }
                         ty if ty.list_element().is_some() => {
                             let index = self.assign(index, PgType::INT4, -1)?;
@@ -611,14 +660,20 @@ impl Binder<'_> {
                     }
                 }
                 ast::AccessExpr::Subscript(ast::Subscript::Slice { lower_bound, upper_bound, stride: None }) => {
-                    let mut args = vec![value];
-                    for bound in [lower_bound, upper_bound] {
-                        let bound = match bound {
-                            Some(b) => self.expr(b, ctx)?,
-                            None => Typed::null(),
-                        };
-                        args.push(self.assign(bound, PgType::INT4, -1)?);
+                    if value.ty.list_element().is_none() {
+                        return Err(not_subscriptable(value.ty).at(position));
                     }
+                    let low = match lower_bound {
+                        Some(b) => self.expr(b, ctx)?,
+                        None => Typed::literal(&crate::types::Value::Int4(1), PgType::INT4),
+                    };
+                    let high = match upper_bound {
+                        Some(b) => self.expr(b, ctx)?,
+                        None => self.call_named("cardinality", vec![value.clone()], position)?,
+                    };
+                    let low = self.assign(low, PgType::INT4, -1)?;
+                    let high = self.assign(high, PgType::INT4, -1)?;
+                    let args = vec![value, low, high];
                     self.call_named("array_slice", args, position)?
                 }
                 _ => return Err(SqlError::unsupported("a field of a composite value").at(position)),
@@ -722,7 +777,10 @@ fn no_operator(name: &str, left: Option<PgType>, right: PgType) -> SqlError {
         SqlState::UNDEFINED_FUNCTION,
         format!("operator does not exist: {}", operator_signature(name, left, right)),
     )
-    .hint("No operator matches the given name and argument types. You might need to add explicit type casts.")
+    .hint(match left {
+        Some(_) => "No operator matches the given name and argument types. You might need to add explicit type casts.",
+        None => "No operator matches the given name and argument type. You might need to add an explicit type cast.",
+    })
 }
 
 fn ambiguous_operator(name: &str, left: Option<PgType>, right: PgType) -> SqlError {

@@ -217,6 +217,12 @@ impl Binder<'_> {
             TableFactor::Table { name, alias, args: None, sample: None, with_ordinality: false, .. } => {
                 self.named_table(name, alias.as_ref())
             }
+            TableFactor::Derived { subquery, alias: None, sample: None, .. } => {
+                let at = self.position(subquery.span());
+                Err(SqlError::new(SqlState::SYNTAX_ERROR, "subquery in FROM must have an alias")
+                    .hint("For example, FROM (SELECT ...) [AS] foo.")
+                    .at(at.map(|p| p.saturating_sub(1))))
+            }
             TableFactor::Derived { subquery, alias, sample: None, .. } => {
                 let bound = self.derived(subquery, env)?;
                 self.item_of_query(bound, alias.as_ref(), "subquery")
@@ -259,7 +265,9 @@ impl Binder<'_> {
             }
         }
         let table = self.relation(&parts).map_err(|e| e.at(position))?;
-        self.resolved_names.push((name.clone(), table.definition.oid));
+        if self.view_depth == 0 {
+            self.resolved_names.push((name.clone(), table.definition.oid));
+        }
         self.item_of_table(&table, alias, position)
     }
 
@@ -601,6 +609,12 @@ impl Binder<'_> {
 
     /// A function's one column is named after its alias, else after itself.
     fn function_column(&self, name: &str, visible: &str, alias: Option<&ast::TableAlias>, single: bool) -> String {
+        if matches!(
+            name,
+            "json_array_elements" | "jsonb_array_elements" | "json_array_elements_text" | "jsonb_array_elements_text"
+        ) {
+            return "value".to_owned();
+        }
         if single && alias.is_some() { visible.to_owned() } else { name.to_owned() }
     }
 }

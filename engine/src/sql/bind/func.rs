@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use datafusion::common::tree_node::{TreeNode, TreeNodeRecursion};
 use datafusion::logical_expr::expr::{AggregateFunction, Case, Sort};
 use datafusion::logical_expr::{AggregateUDF, Expr, lit};
 use kalamdb_catalog::{PgType, Result, SqlError, SqlState};
@@ -20,6 +21,7 @@ use crate::types::Value;
 #[derive(Clone, Copy)]
 struct Overload<T> {
     def: T,
+    ret: PgType,
     args: &'static [PgType],
     variadic: bool,
 }
@@ -30,6 +32,11 @@ impl<T: Copy> Candidate for Overload<T> {
             return self.args.last().copied().unwrap_or(PgType::ANY);
         }
         self.args[index]
+    }
+
+    fn consistent(&self, types: &[PgType]) -> bool {
+        let declared: Vec<PgType> = (0..types.len()).map(|i| self.arg(i)).collect();
+        concrete(&declared, self.ret, types).is_some()
     }
 }
 
@@ -88,7 +95,7 @@ impl Binder<'_> {
                 let (needle, hay) = (self.expr(expr, ctx)?, self.expr(r#in, ctx)?);
                 self.call_named("position", vec![hay, needle], None)
             }
-            ast::Expr::Substring { expr, substring_from, substring_for, .. } => {
+            ast::Expr::Substring { expr, substring_from, substring_for, shorthand, .. } => {
                 let mut args = vec![self.expr(expr, ctx)?];
                 match (substring_from, substring_for) {
                     (Some(from), None) => args.push(self.expr(from, ctx)?),
@@ -102,7 +109,7 @@ impl Binder<'_> {
                     }
                     (None, None) => {}
                 }
-                self.call_named("substring", args, None)
+                self.call_named(if *shorthand { "substr" } else { "substring" }, args, None)
             }
             ast::Expr::Trim { expr, trim_where, trim_what, trim_characters } => {
                 let name = match trim_where {
@@ -197,6 +204,9 @@ impl Binder<'_> {
         if f.filter.is_some() || !f.within_group.is_empty() {
             return Err(not_an_aggregate(name, "FILTER").at(position));
         }
+        if list.is_some_and(|l| matches!(l.duplicate_treatment, Some(ast::DuplicateTreatment::Distinct))) {
+            return Err(not_an_aggregate(name, "DISTINCT").at(position));
+        }
         if let Some(special) = self.special_call(name, args, ctx, position)? {
             return Ok(special);
         }
@@ -251,7 +261,8 @@ impl Binder<'_> {
                     a.clone()
                 };
                 let equal = self.operator("=", a.clone(), b.clone(), position)?;
-                let a = if a.is_unknown() { self.coerce(a, b.ty)? } else { a };
+                let compared = compare::common(a.ty, b.ty).unwrap_or(a.ty);
+                let a = if a.is_unknown() || a.ty.is_number() { self.coerce(a, compared)? } else { a };
                 let null = Typed::literal(&Value::Null, a.ty).expr;
                 let case = Case::new(None, vec![(Box::new(equal.expr), Box::new(null))], Some(Box::new(a.expr)));
                 Ok(Some(Typed { typmod: a.typmod, ..Typed::new(Expr::Case(case), a.ty) }))
@@ -305,7 +316,7 @@ impl Binder<'_> {
         let n = args.len();
         let candidates: Vec<Overload<&'static FnDef>> = functions::functions_named(name)
             .filter(|d| accepts(d.args.len(), d.variadic, d.optional, n))
-            .map(|def| Overload { def, args: def.args, variadic: def.variadic })
+            .map(|def| Overload { def, ret: def.ret, args: def.args, variadic: def.variadic })
             .collect();
         let chosen = match choose(&candidates, &types) {
             Choice::One(overload) => overload,
@@ -394,6 +405,9 @@ impl Binder<'_> {
             }
             exprs.push(self.coerce(arg, *ty)?.expr);
         }
+        if ctx.parent.is_some() && !exprs.is_empty() && exprs.iter().all(only_outer) {
+            return Err(SqlError::unsupported("an aggregate of an outer query in a subquery").at(position));
+        }
         let mut order_by = Vec::new();
         for clause in &list.clauses {
             match clause {
@@ -423,6 +437,11 @@ impl Binder<'_> {
         }
         if exprs.is_empty() {
             exprs.push(lit(1i64));
+        }
+        if distinct && order_by.is_empty() && exprs.len() == 1 && !ret.is_number() && name != "count" {
+            // PostgreSQL finds distinct values by sorting, and what collects them shows that order.
+            let key = self.sort_key(exprs[0].clone(), wanted[0])?;
+            order_by.push(Sort::new(key, true, false));
         }
         let udf = Arc::new((def.make)(&wanted, ret));
         let call = AggregateFunction::new_udf(
@@ -454,6 +473,21 @@ impl Binder<'_> {
     }
 }
 
+/// True for an expression over outer columns alone: its aggregate would belong to the outer query.
+fn only_outer(e: &Expr) -> bool {
+    let mut outer = false;
+    let mut own = false;
+    let _ = e.apply(|e| {
+        match e {
+            Expr::Column(_) => own = true,
+            Expr::Placeholder(p) => outer |= p.id.starts_with("$outer:"),
+            _ => {}
+        }
+        Ok(TreeNodeRecursion::Continue)
+    });
+    outer && !own
+}
+
 /// What a window call needs of an aggregate.
 pub(super) struct AggregateParts {
     pub(super) udf: Arc<AggregateUDF>,
@@ -463,13 +497,13 @@ pub(super) struct AggregateParts {
 }
 
 fn accepts(declared: usize, variadic: bool, optional: usize, given: usize) -> bool {
-    if variadic { given + 1 > declared.saturating_sub(1) && given + 1 >= declared } else { given <= declared && given + optional >= declared }
+    if variadic { given >= declared } else { given <= declared && given + optional >= declared }
 }
 
 fn choose_aggregate(name: &str, types: &[PgType]) -> Result<(&'static AggDef, Vec<PgType>, PgType)> {
     let candidates: Vec<Overload<&'static AggDef>> = functions::aggregates_named(name)
         .filter(|d| accepts(d.args.len(), d.variadic, 0, types.len()))
-        .map(|def| Overload { def, args: def.args, variadic: def.variadic })
+        .map(|def| Overload { def, ret: def.ret, args: def.args, variadic: def.variadic })
         .collect();
     let overload = match choose(&candidates, types) {
         Choice::One(overload) => overload,

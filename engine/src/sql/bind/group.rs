@@ -190,7 +190,7 @@ impl Binder<'_> {
         }
         for (i, call) in calls.into_iter().enumerate() {
             let name = format!("agg#{i}");
-            stage.aggregates.push(call.clone().alias(&name));
+            stage.aggregates.push(grouping_of_keys(&call, &groups.exprs, &stage.keys, groups.sets.is_some())?.alias(&name));
             stage.rewrites.push((call, Expr::Column(DfColumn::new_unqualified(name))));
         }
         let group_exprs = match &groups.sets {
@@ -329,6 +329,27 @@ struct Stage {
     keys: Vec<Expr>,
     aggregates: Vec<Expr>,
     rewrites: Vec<(Expr, Expr)>,
+}
+
+/// GROUPING(...) speaks of the keys as the aggregate node has them; without grouping sets it is 0. Other calls stay.
+fn grouping_of_keys(call: &Expr, groups: &[Typed], keys: &[Expr], sets: bool) -> Result<Expr> {
+    let Expr::AggregateFunction(function) = call else { return Ok(call.clone()) };
+    if function.func.name() != "grouping" {
+        return Ok(call.clone());
+    }
+    let mut function = function.clone();
+    for arg in &mut function.params.args {
+        let Some(position) = groups.iter().position(|g| g.expr == *arg) else {
+            return Err(SqlError::new(
+                SqlState::GROUPING_ERROR,
+                "arguments to GROUPING must be grouping expressions of the associated query level",
+            ));
+        };
+        if sets {
+            *arg = keys[position].clone();
+        }
+    }
+    Ok(Expr::AggregateFunction(function))
 }
 
 fn rewrite(e: Expr, rewrites: &[(Expr, Expr)]) -> Result<Expr> {

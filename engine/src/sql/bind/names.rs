@@ -25,7 +25,6 @@ fn figure(e: &Expr) -> Option<(String, u8)> {
         },
         Expr::TypedString(t) => type_column(&t.data_type),
         Expr::Interval(_) => Some(("interval".to_owned(), 1)),
-        Expr::Value(v) if matches!(v.value, ast::Value::Boolean(_)) => Some(("bool".to_owned(), 1)),
         Expr::Case { else_result, .. } => match else_result.as_deref().and_then(figure) {
             Some((name, 2)) => Some((name, 2)),
             _ => Some(("case".to_owned(), 1)),

@@ -7,6 +7,9 @@ use crate::sql::coerce::can_coerce;
 /// An overload: the declared types of its arguments, one for each argument given.
 pub trait Candidate: Copy {
     fn arg(&self, index: usize) -> PgType;
+
+    /// True if polymorphic arguments can agree on these types.
+    fn consistent(&self, types: &[PgType]) -> bool;
 }
 
 /// What resolution found.
@@ -24,7 +27,7 @@ pub fn choose<C: Candidate>(candidates: &[C], types: &[PgType]) -> Choice<C> {
         return Choice::One(*c);
     }
     let usable: Vec<C> =
-        candidates.iter().copied().filter(|c| (0..n).all(|i| can_coerce(types[i], c.arg(i)))).collect();
+        candidates.iter().copied().filter(|c| fits(c, types)).collect();
     match usable.as_slice() {
         [] => return Choice::None,
         [one] => return Choice::One(*one),
@@ -55,6 +58,10 @@ pub fn choose<C: Candidate>(candidates: &[C], types: &[PgType]) -> Choice<C> {
         Ok(one) => Choice::One(one),
         Err(left) => last_gasp(&left, types),
     }
+}
+
+fn fits<C: Candidate>(candidate: &C, types: &[PgType]) -> bool {
+    (0..types.len()).all(|i| can_coerce(types[i], candidate.arg(i))) && candidate.consistent(types)
 }
 
 fn unknown(ty: PgType) -> bool {
@@ -109,7 +116,8 @@ fn last_gasp<C: Candidate>(candidates: &[C], types: &[PgType]) -> Choice<C> {
     if known.any(|t| t != first) {
         return Choice::Ambiguous;
     }
-    let mut usable = candidates.iter().filter(|c| (0..types.len()).all(|i| can_coerce(first, c.arg(i))));
+    let assumed = vec![first; types.len()];
+    let mut usable = candidates.iter().filter(|c| fits(*c, &assumed));
     match (usable.next(), usable.next()) {
         (Some(one), None) => Choice::One(*one),
         _ => Choice::Ambiguous,

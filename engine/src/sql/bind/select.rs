@@ -106,9 +106,7 @@ impl Binder<'_> {
             return Err(SqlError::unsupported("SELECT ... FOR UPDATE/SHARE"));
         }
         if let Some(with) = &query.with {
-            for cte in &with.cte_tables {
-                self.bind_cte(cte, with.recursive, env)?;
-            }
+            self.bind_with(with, env)?;
         }
         let tail = tail_of(query)?;
         match query.body.as_ref() {
@@ -118,6 +116,30 @@ impl Binder<'_> {
                 self.finish_set(bound, tail, env)
             }
         }
+    }
+
+    /// WITH of a statement that writes: its queries stay in sight for the statement.
+    pub fn with(&mut self, with: &ast::With) -> Result<()> {
+        let none = RefCell::new(Vec::new());
+        let env = Env { parent: None, outer: &none };
+        self.bind_with(with, env)
+    }
+
+    fn bind_with(&mut self, with: &ast::With, env: Env<'_>) -> Result<()> {
+        let mut names: Vec<String> = Vec::new();
+        for cte in &with.cte_tables {
+            let name = fold(&cte.alias.name);
+            if names.contains(&name) {
+                return Err(SqlError::new(
+                    SqlState::DUPLICATE_ALIAS,
+                    format!("WITH query name \"{name}\" specified more than once"),
+                )
+                .at(self.position(cte.alias.name.span)));
+            }
+            names.push(name);
+            self.bind_cte(cte, with.recursive, env)?;
+        }
+        Ok(())
     }
 
     fn bind_cte(&mut self, cte: &ast::Cte, recursive: bool, env: Env<'_>) -> Result<()> {
@@ -244,6 +266,15 @@ impl Binder<'_> {
             _ => None,
         };
         let mut keys = self.order_keys(tail.order_by, &targets, &Ctx { clause: Clause::OrderBy, ..ctx })?;
+        if let Some(on) = &distinct_on {
+            let leading = keys.iter().take(on.len());
+            if !leading.into_iter().all(|(_, sort)| on.contains(&sort.expr)) {
+                return Err(SqlError::new(
+                    SqlState::INVALID_COLUMN_REFERENCE,
+                    "SELECT DISTINCT ON expressions must match initial ORDER BY expressions",
+                ));
+            }
+        }
         let simple_shape = groups.is_none()
             && having.is_none()
             && select.distinct.is_none()

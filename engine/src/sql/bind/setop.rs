@@ -14,6 +14,7 @@ use datafusion::sql::sqlparser::ast::{self, SetExpr, SetOperator, SetQuantifier}
 
 use super::scope::{Clause, Scope};
 use super::select::{BoundQuery, Env};
+use super::subquery::Apply;
 use super::typed::{Kind, Typed};
 use super::{Binder, Cte, fold};
 use crate::sql::Column;
@@ -25,41 +26,60 @@ use crate::sql::plan::planning;
 impl Binder<'_> {
     /// VALUES: columns column1, column2 ... of the rows' common types.
     pub(super) fn values(&mut self, values: &ast::Values, env: Env<'_>) -> Result<BoundQuery> {
-        let rows = self.values_rows(values, env, &[])?;
-        self.query_of_rows(rows)
+        let (rows, applies) = self.values_rows(values, env)?;
+        if applies.iter().all(Vec::is_empty) {
+            return self.query_of_rows(rows);
+        }
+        self.query_of_subqueries(rows, applies)
     }
 
-    /// The rows of VALUES, bound; `wanted` are the types of INSERT's columns, for parameters and literals.
-    pub(super) fn values_rows(
-        &mut self,
-        values: &ast::Values,
-        env: Env<'_>,
-        wanted: &[(PgType, i32)],
-    ) -> Result<Vec<Vec<Typed>>> {
+    /// Rows with subqueries: one SELECT for each, under UNION ALL.
+    fn query_of_subqueries(&mut self, rows: Vec<Vec<Typed>>, applies: Vec<Vec<Apply>>) -> Result<BoundQuery> {
+        let mut all: Option<BoundQuery> = None;
+        for (row, applies) in rows.into_iter().zip(applies) {
+            let plan = planning(LogicalPlanBuilder::empty(true).build())?;
+            let plan = self.attach(plan, applies)?;
+            let mut columns = Vec::with_capacity(row.len());
+            let mut exprs = Vec::with_capacity(row.len());
+            let mut kinds = Vec::with_capacity(row.len());
+            for (i, typed) in row.into_iter().enumerate() {
+                let name = format!("column{}", i + 1);
+                exprs.push(typed.expr.alias(&name));
+                columns.push(Column { name, ty: typed.ty, typmod: typed.typmod, table: 0, attribute: 0 });
+                kinds.push(typed.kind);
+            }
+            let plan = planning(LogicalPlanBuilder::from(plan).project(exprs).and_then(|b| b.build()))?;
+            let one = BoundQuery { plan, columns, kinds, simple: None };
+            all = Some(match all {
+                None => one,
+                Some(before) => self.combine(SetOperator::Union, "VALUES", true, before, one, None)?,
+            });
+        }
+        all.ok_or_else(|| SqlError::internal("VALUES without rows"))
+    }
+
+    /// The rows of VALUES, bound, and the subqueries of each.
+    #[allow(clippy::type_complexity)]
+    fn values_rows(&mut self, values: &ast::Values, env: Env<'_>) -> Result<(Vec<Vec<Typed>>, Vec<Vec<Apply>>)> {
         let scope = Scope::default();
         let width = values.rows.first().map_or(0, |r| r.content.len());
         let mut rows = Vec::with_capacity(values.rows.len());
+        let mut applies = Vec::with_capacity(values.rows.len());
         for row in &values.rows {
             if row.content.len() != width {
                 return Err(SqlError::new(SqlState::SYNTAX_ERROR, "VALUES lists must all be the same length")
                     .at(row.content.first().and_then(|e| self.position(ast::Spanned::span(e)))));
             }
             let mut bound = Vec::with_capacity(width);
-            for (i, e) in row.content.iter().enumerate() {
-                let applies = RefCell::new(Vec::new());
-                let ctx = env.ctx(&scope, Clause::Values, &applies);
-                let typed = self.expr(e, &ctx)?;
-                if !applies.borrow().is_empty() {
-                    return Err(SqlError::unsupported("a subquery in VALUES"));
-                }
-                bound.push(match wanted.get(i) {
-                    Some((ty, typmod)) => self.assign(typed, *ty, *typmod)?,
-                    None => typed,
-                });
+            let met = RefCell::new(Vec::new());
+            let ctx = env.ctx(&scope, Clause::Values, &met);
+            for e in &row.content {
+                bound.push(self.expr(e, &ctx)?);
             }
             rows.push(bound);
+            applies.push(met.into_inner());
         }
-        Ok(rows)
+        Ok((rows, applies))
     }
 
     /// A query of bound rows.

@@ -86,6 +86,20 @@ impl Binder<'_> {
         Ok(Typed { typmod: column.typmod, ..Typed::new(expr, column.ty) })
     }
 
+    /// Column `index` of a subquery of `width` columns, as a scalar.
+    pub(super) fn subquery_column(&mut self, query: &ast::Query, index: usize, width: usize, ctx: &Ctx<'_>) -> Result<Typed> {
+        let (bound, outer) = self.inner_query(query, ctx)?;
+        if bound.columns.len() != width {
+            return Err(SqlError::new(SqlState::SYNTAX_ERROR, "number of columns does not match number of values"));
+        }
+        let (qualifier, field) = bound.plan.schema().qualified_field(index);
+        let keep = Expr::Column(Column::from((qualifier, field)));
+        let plan = planning(LogicalPlanBuilder::from(bound.plan.clone()).project(vec![keep]).and_then(|b| b.build()))?;
+        let column = bound.columns[index].clone();
+        let expr = self.push_apply(ctx, ApplyMode::Scalar, column.ty.arrow(), plan, outer);
+        Ok(Typed { typmod: column.typmod, ..Typed::new(expr, column.ty) })
+    }
+
     /// `ARRAY(SELECT ...)`
     pub(super) fn array_subquery(&mut self, query: &ast::Query, ctx: &Ctx<'_>) -> Result<Typed> {
         let (bound, outer) = self.inner_query(query, ctx)?;
@@ -222,7 +236,7 @@ impl Binder<'_> {
         self.any_all_of(needle, &name, list, any, position)
     }
 
-    fn any_all_of(&mut self, needle: Typed, name: &str, list: Typed, any: bool, position: Option<u32>) -> Result<Typed> {
+    pub(super) fn any_all_of(&mut self, needle: Typed, name: &str, list: Typed, any: bool, position: Option<u32>) -> Result<Typed> {
         let Some(element) = list.ty.list_element() else {
             return Err(SqlError::new(
                 SqlState::WRONG_OBJECT_TYPE,

@@ -208,6 +208,23 @@ impl Binder<'_> {
                 ("lag" | "lead", 2) => self.coerce(arg, ret)?,
                 _ => arg,
             };
+            if let Expr::Literal(ScalarValue::Int64(Some(n)), _) = &arg.expr {
+                match (name, i) {
+                    ("ntile", 0) if *n <= 0 => {
+                        return Err(SqlError::new(
+                            SqlState::INVALID_ARGUMENT_FOR_NTILE,
+                            "argument of ntile must be greater than zero",
+                        ));
+                    }
+                    ("nth_value", 1) if *n <= 0 => {
+                        return Err(SqlError::new(
+                            SqlState::INVALID_ARGUMENT_FOR_NTH_VALUE,
+                            "argument of nth_value must be greater than zero",
+                        ));
+                    }
+                    _ => {}
+                }
+            }
             exprs.push(arg.expr);
         }
         Ok((WindowFunctionDefinition::WindowUDF(udf), exprs, ret, carrier, None, false))

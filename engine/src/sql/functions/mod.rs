@@ -14,6 +14,7 @@ mod ids;
 mod json;
 mod math;
 mod regexp;
+mod session;
 mod special;
 mod system;
 mod text;
@@ -188,6 +189,7 @@ static FUNCTIONS: &[&[FnDef]] = &[
     json::FUNCTIONS,
     math::FUNCTIONS,
     regexp::FUNCTIONS,
+    session::FUNCTIONS,
     system::FUNCTIONS,
     system::PRIVILEGES,
     text::FUNCTIONS,

@@ -16,10 +16,14 @@ use crate::session::Session;
 use crate::sql::bind::{Binder, BoundQuery, Parameters, column_type, fold};
 use crate::sql::execute::complete;
 use crate::sql::prepared::PreparedStatement;
+use crate::sql::statement::CreateTable as Statement;
 use crate::sql::Response;
 use crate::storage::keys;
 
-pub(crate) async fn run(session: &mut Session, prepared: &PreparedStatement, create: &CreateTable) -> Result<Response> {
+pub(crate) async fn run(session: &mut Session, prepared: &PreparedStatement, statement: &Statement) -> Result<Response> {
+    let Statement { create, likes, names, no_data } = statement;
+    session.transaction()?;
+    super::check_writable(session, if create.query.is_some() { "CREATE TABLE AS" } else { "CREATE TABLE" })?;
     refuse_clauses(create)?;
     let (schema, name) = place(session, &create.name)?;
     let tag = if create.query.is_some() { "SELECT" } else { "CREATE TABLE" };
@@ -35,14 +39,19 @@ pub(crate) async fn run(session: &mut Session, prepared: &PreparedStatement, cre
         let context = Arc::clone(session.context());
         let mut binder = Binder::new(&context, context.catalog(), prepared.source(), Parameters::default());
         let bound = binder.query(query)?;
-        let names = create.columns.iter().map(|c| fold(&c.name)).collect();
-        return create_as(session, schema.oid, name, options, bound, names).await;
+        let names = names.iter().chain(create.columns.iter().map(|c| &c.name)).map(fold).collect();
+        return create_as(session, schema.oid, name, options, bound, names, !*no_data).await;
     }
     let mut definition = empty(session, schema.oid, name, options);
-    let mut columns = Columns::default();
+    let mut columns = Columns { table: definition.name.clone(), ..Columns::default() };
     if let Some(like) = &create.like {
         let (CreateTableLikeKind::Parenthesized(like) | CreateTableLikeKind::Plain(like)) = like;
-        columns.like(session, prepared, &like.name, like.defaults == Some(ast::CreateTableLikeDefaults::Including))?;
+        let defaults = like.defaults == Some(ast::CreateTableLikeDefaults::Including);
+        let including = if defaults { vec!["defaults".to_owned()] } else { Vec::new() };
+        columns.like(session, prepared, &like.name, &including)?;
+    }
+    for (like, including) in likes {
+        columns.like(session, prepared, like, including)?;
     }
     for column in &create.columns {
         columns.add(session, prepared, column)?;
@@ -135,6 +144,8 @@ fn empty(session: &Session, schema: u32, name: String, options: Vec<(String, Str
 /// The parts of a definition as they are read.
 #[derive(Default)]
 struct Columns {
+    /// The table's name, for errors.
+    table: String,
     list: Vec<ColumnDefinition>,
     key: Option<(Option<String>, Vec<String>)>,
 }
@@ -145,9 +156,17 @@ impl Columns {
         session: &Session,
         prepared: &PreparedStatement,
         name: &ast::ObjectName,
-        defaults: bool,
+        including: &[String],
     ) -> Result<()> {
+        let has = |what: &str| including.iter().any(|i| i == what || i == "all");
         let other = relation(session, prepared, name)?;
+        let defaults = has("defaults");
+        if has("indexes") {
+            if let Some(key) = &other.definition.primary_key {
+                let columns = key.columns.iter().map(|i| other.definition.columns[*i].name.clone()).collect();
+                self.set_key(None, columns)?;
+            }
+        }
         for (_, column) in other.definition.live_columns() {
             let mut column = column.clone();
             column.since_version = 0;
@@ -184,7 +203,7 @@ impl Columns {
         if self.key.is_some() {
             return Err(SqlError::new(
                 SqlState::INVALID_TABLE_DEFINITION,
-                "multiple primary keys for table are not allowed",
+                format!("multiple primary keys for table \"{}\" are not allowed", self.table),
             ));
         }
         self.key = Some((name, columns));
@@ -348,6 +367,7 @@ async fn create_as(
     options: Vec<(String, String)>,
     bound: BoundQuery,
     names: Vec<String>,
+    data: bool,
 ) -> Result<Response> {
     if names.len() > bound.columns.len() {
         return Err(SqlError::new(SqlState::SYNTAX_ERROR, "too many column names were specified"));
@@ -377,6 +397,9 @@ async fn create_as(
         });
     }
     change(session, CatalogChange::PutTable(definition.clone()))?;
+    if !data {
+        return complete("CREATE TABLE AS");
+    }
     let table = Arc::new(CachedTableData::new(definition));
     let rows = super::rewrite::fill(session, &table, &bound.plan, super::rewrite::Duplicate::Key).await?;
     complete(format!("SELECT {rows}"))
@@ -412,5 +435,5 @@ pub(crate) async fn run_select_into(
     let context = Arc::clone(session.context());
     let mut binder = Binder::new(&context, context.catalog(), prepared.source(), Parameters::default());
     let bound = binder.query(&query)?;
-    create_as(session, schema.oid, name, Vec::new(), bound, Vec::new()).await
+    create_as(session, schema.oid, name, Vec::new(), bound, Vec::new(), true).await
 }

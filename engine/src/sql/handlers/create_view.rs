@@ -47,7 +47,7 @@ pub(crate) fn run(session: &mut Session, prepared: &PreparedStatement, create: &
     }
     if create.columns.len() > bound.columns.len() {
         return Err(SqlError::new(
-            SqlState::INVALID_COLUMN_REFERENCE,
+            SqlState::SYNTAX_ERROR,
             "CREATE VIEW specifies more column names than columns",
         ));
     }
@@ -186,7 +186,7 @@ fn resolved_text(session: &Session, binder: &Binder<'_>, source: &str, query: &a
     names.sort();
     names.dedup();
     let span = query.span();
-    let start = offset(span.start);
+    let start = after_as(&chars, offset(span.start));
     let end = statement_end(&chars, start, offset(span.end));
     let mut text = String::new();
     let mut at = start;
@@ -203,6 +203,19 @@ fn resolved_text(session: &Session, binder: &Binder<'_>, source: &str, query: &a
     // What is stored must be readable again.
     crate::sql::parse::query(&text)?;
     Ok(text)
+}
+
+/// A query's span may begin inside it (VALUES, parentheses): it begins after the AS before that.
+fn after_as(chars: &[char], inside: usize) -> usize {
+    let word = |i: usize| chars.get(i).is_some_and(|c| c.is_alphanumeric() || *c == '_' || *c == '"');
+    (2..=inside)
+        .rev()
+        .find(|end| {
+            chars[end - 2..*end].iter().collect::<String>().eq_ignore_ascii_case("as")
+                && !word(*end)
+                && (*end < 3 || !word(end - 3))
+        })
+        .unwrap_or(inside)
 }
 
 /// The alias after a table's name, if there is one: a word that is no keyword of the grammar around it.

@@ -21,7 +21,6 @@ pub(crate) async fn run(session: &mut Session, prepared: &PreparedStatement, sta
     session.transaction()?;
     super::check_writable(session, verb(statement))?;
     match statement {
-        Statement::CreateTable(create) => super::create_table::run(session, prepared, create).await,
         Statement::CreateView(create) => super::create_view::run(session, prepared, create),
         Statement::CreateSchema { schema_name, if_not_exists, .. } => {
             super::schema::create(session, schema_name, *if_not_exists)
@@ -29,6 +28,7 @@ pub(crate) async fn run(session: &mut Session, prepared: &PreparedStatement, sta
         Statement::CreateDatabase { db_name, if_not_exists, .. } => {
             super::schema::create_database(session, db_name, *if_not_exists)
         }
+        Statement::AlterSchema(alter) => super::schema::alter(session, alter),
         Statement::AlterTable(alter) => super::alter_table::run(session, prepared, alter).await,
         Statement::Truncate(truncate) => super::truncate::run(session, prepared, truncate),
         Statement::Drop { object_type, if_exists, names, cascade, .. } => match object_type {
@@ -49,7 +49,6 @@ pub(crate) async fn run(session: &mut Session, prepared: &PreparedStatement, sta
 /// The words a statement begins with: its command tag, and its name in refusals.
 fn verb(statement: &Statement) -> &'static str {
     match statement {
-        Statement::CreateTable(c) if c.query.is_some() => "CREATE TABLE AS",
         Statement::CreateTable(_) => "CREATE TABLE",
         Statement::CreateView(c) if c.materialized => "CREATE MATERIALIZED VIEW",
         Statement::CreateView(_) => "CREATE VIEW",

@@ -6,7 +6,7 @@ use kalamdb_catalog::{CachedTableData, CatalogChange, Result, SqlError, SqlState
 use datafusion::sql::sqlparser::ast::{ObjectName, ObjectType};
 
 use super::ddl::{change, refuse_builtin, relation, shown_name};
-use super::schema::skipping;
+use super::schema::absent;
 use crate::session::Session;
 use crate::sql::Response;
 use crate::sql::bind::name_parts;
@@ -54,7 +54,7 @@ pub(crate) fn relations(
                 if !if_exists {
                     return Err(missing);
                 }
-                session.context().notice(skipping(&missing));
+                session.context().notice(absent(&missing));
             }
             Err(error) => return Err(error),
         }
@@ -82,7 +82,9 @@ pub(crate) fn drop_all(
         format!("{word} {}", shown_name(session, t))
     };
     if owned {
-        edges.extend(relations.iter().map(|t| (Arc::clone(t), what.to_owned())));
+        // A view is said to depend on what it reads, if that goes too.
+        let within = |t: &Arc<CachedTableData>| relations.iter().find(|r| t.reads(r.definition.oid)).map(describe);
+        edges.extend(relations.iter().map(|t| (Arc::clone(t), within(t).unwrap_or_else(|| what.to_owned()))));
     }
     let mut next = 0;
     while next < order.len() {

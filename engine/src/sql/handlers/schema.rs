@@ -1,7 +1,7 @@
 //! CREATE and DROP of schemas (namespaces) and databases.
 
-use kalamdb_catalog::{CatalogChange, DatabaseDefinition, Result, SchemaDefinition, SqlError, SqlState};
-use datafusion::sql::sqlparser::ast::{ObjectName, SchemaName};
+use datafusion::sql::sqlparser::ast::{self, ObjectName, SchemaName};
+use kalamdb_catalog::{CatalogChange, DatabaseDefinition, Result, SchemaDefinition, SqlError, SqlState, TableKind};
 
 use super::ddl::{change, truncate_name};
 use crate::clock;
@@ -40,8 +40,13 @@ pub(crate) fn create(session: &mut Session, schema_name: &SchemaName, if_not_exi
     complete("CREATE SCHEMA")
 }
 
-/// The NOTICE of IF [NOT] EXISTS.
+/// The NOTICE of IF NOT EXISTS: it keeps the error's code.
 pub(crate) fn skipping(error: &SqlError) -> SqlError {
+    SqlError::new(error.code(), format!("{}, skipping", error.message()))
+}
+
+/// The NOTICE of DROP ... IF EXISTS.
+pub(crate) fn absent(error: &SqlError) -> SqlError {
     SqlError::new(SqlState::SUCCESSFUL_COMPLETION, format!("{}, skipping", error.message()))
 }
 
@@ -54,7 +59,7 @@ pub(crate) fn drop(session: &mut Session, names: &[ObjectName], if_exists: bool,
             if !if_exists {
                 return Err(error);
             }
-            session.context().notice(skipping(&error));
+            session.context().notice(absent(&error));
             continue;
         };
         if schema.database == 0 {
@@ -105,7 +110,7 @@ pub(crate) fn drop_database(session: &mut Session, names: &[ObjectName], if_exis
             if !if_exists {
                 return Err(error);
             }
-            session.context().notice(skipping(&error));
+            session.context().notice(absent(&error));
             continue;
         };
         if database.oid == session.context().database {
@@ -134,4 +139,37 @@ fn single(name: &ObjectName) -> Result<String> {
         (Some(name), true) => Ok(name),
         _ => Err(SqlError::new(SqlState::SYNTAX_ERROR, format!("invalid name \"{name}\""))),
     }
+}
+
+/// ALTER SCHEMA ... RENAME TO
+pub(crate) fn alter(session: &mut Session, alter: &ast::AlterSchema) -> Result<Response> {
+    let name = single(&alter.name)?;
+    let database = session.context().database;
+    let Some(schema) = session.context().catalog().schema_by_name(database, &name).cloned() else {
+        return Err(SqlError::new(SqlState::INVALID_SCHEMA_NAME, format!("schema \"{name}\" does not exist")));
+    };
+    for operation in &alter.operations {
+        let ast::AlterSchemaOperation::Rename { name: new } = operation else {
+            return Err(SqlError::unsupported(format!("ALTER SCHEMA {operation}")));
+        };
+        let new = truncate_name(session, single(new)?);
+        if session.context().catalog().schema_by_name(database, &new).is_some() {
+            return Err(SqlError::new(SqlState::DUPLICATE_SCHEMA, format!("schema \"{new}\" already exists")));
+        }
+        if schema.database == 0 {
+            return Err(SqlError::new(
+                SqlState::INSUFFICIENT_PRIVILEGE,
+                format!("permission denied: \"{name}\" is a system schema"),
+            ));
+        }
+        let used = session.context().catalog().tables().any(|t| match &t.definition.kind {
+            TableKind::View { depends_on, .. } => depends_on.iter().any(|d| d.schema == name),
+            _ => false,
+        });
+        if used {
+            return Err(SqlError::unsupported("renaming a schema that views read from"));
+        }
+        change(session, CatalogChange::PutSchema(SchemaDefinition { name: new, ..SchemaDefinition::clone(&schema) }))?;
+    }
+    complete("ALTER SCHEMA")
 }

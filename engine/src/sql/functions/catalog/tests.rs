@@ -60,7 +60,7 @@ fn names_are_read_as_postgresql_reads_them() {
         (PgType::REGPROCEDURE, "format_type", "22P02 expected a left parenthesis"),
         (PgType::REGNAMESPACE, "public", "2200"),
         (PgType::REGNAMESPACE, "nope", "3F000 schema \"nope\" does not exist"),
-        (PgType::REGROLE, "kalamdb", "10"),
+        (PgType::REGROLE, "postgres", "10"),
         (PgType::REGROLE, "nope", "42704 role \"nope\" does not exist"),
     ] {
         let found = match reg_in(ty, name, &session) {
@@ -87,7 +87,7 @@ fn names_are_shown_as_postgresql_shows_them() {
         (PgType::REGPROC, 1641, "pg_catalog.pg_get_viewdef"),
         (PgType::REGPROCEDURE, 1081, "format_type(oid,integer)"),
         (PgType::REGNAMESPACE, 2200, "public"),
-        (PgType::REGROLE, 10, "kalamdb"),
+        (PgType::REGROLE, 10, "postgres"),
     ] {
         assert_eq!(reg_out(ty, oid, &session), wanted);
     }

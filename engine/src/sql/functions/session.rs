@@ -1,0 +1,61 @@
+//! Functions that act on the session: set_config, pg_sleep, and the advisory unlock that connection pools send.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use datafusion::arrow::array::{Array, ArrayRef, AsArray, StringArray};
+use datafusion::arrow::datatypes::Float64Type;
+use kalamdb_catalog::{PgType, Result, SqlError, SqlState};
+
+use super::{Call, FnDef};
+use crate::session::Vars;
+
+pub static FUNCTIONS: &[FnDef] = &[
+    FnDef::new(2078, "set_config", &[PgType::TEXT, PgType::TEXT, PgType::BOOL], PgType::TEXT, set_config)
+        .called_on_null()
+        .volatile(),
+    FnDef::new(2626, "pg_sleep", &[PgType::FLOAT8], PgType::VOID, pg_sleep).volatile(),
+    FnDef::new(2892, "pg_advisory_unlock_all", &[], PgType::VOID, unlock_all).volatile(),
+];
+
+/// set_config(name, value, is_local): SET as a function; a NULL value is DEFAULT.
+fn set_config(call: &Call<'_>, args: &[ArrayRef]) -> Result<ArrayRef> {
+    let (names, values, locals) = (args[0].as_string::<i32>(), args[1].as_string::<i32>(), args[2].as_boolean());
+    let mut shown = Vec::with_capacity(call.rows);
+    for row in 0..call.rows {
+        if names.is_null(row) {
+            return Err(SqlError::new(SqlState::NULL_VALUE_NOT_ALLOWED, "SET requires parameter name"));
+        }
+        let mut vars = Vars::clone(&call.session.vars());
+        let value = values.is_valid(row).then(|| values.value(row));
+        vars.set(names.value(row), value, locals.is_valid(row) && locals.value(row))?;
+        shown.push(vars.get(names.value(row))?);
+        call.session.set_vars(vars);
+    }
+    Ok(Arc::new(StringArray::from_iter_values(shown)))
+}
+
+/// How long pg_sleep sleeps before it looks whether it has been cancelled.
+const SLICE: Duration = Duration::from_millis(5);
+
+/// Sleeps in slices; the worker thread is given up to other tasks meanwhile.
+fn pg_sleep(call: &Call<'_>, args: &[ArrayRef]) -> Result<ArrayRef> {
+    let seconds = args[0].as_primitive::<Float64Type>();
+    for row in (0..call.rows).filter(|row| seconds.is_valid(*row)) {
+        let length = Duration::try_from_secs_f64(seconds.value(row).max(0.0)).unwrap_or(Duration::MAX);
+        let started = Instant::now();
+        tokio::task::block_in_place(|| {
+            while let Some(left) = length.checked_sub(started.elapsed()).filter(|l| !l.is_zero()) {
+                call.session.cancel().check()?;
+                std::thread::sleep(left.min(SLICE));
+            }
+            Ok(())
+        })?;
+    }
+    Ok(Arc::new(StringArray::from_iter((0..call.rows).map(|row| seconds.is_valid(row).then_some("")))))
+}
+
+/// No advisory lock can be held: the functions that take them are refused (42883).
+fn unlock_all(call: &Call<'_>, _: &[ArrayRef]) -> Result<ArrayRef> {
+    Ok(Arc::new(StringArray::from_iter_values(vec![""; call.rows])))
+}
