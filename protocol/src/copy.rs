@@ -11,6 +11,7 @@ use crate::decode::{Frontend, decode};
 use crate::encode::{bare, copy_response, message};
 use crate::error::{Stop, violation, write_error};
 use crate::limits::{COPY_PIECE_BYTES, FLUSH_BYTES};
+use crate::names::Names;
 use crate::transport::Frame;
 
 impl Connection {
@@ -81,13 +82,16 @@ impl Connection {
     /// COPY TO STDOUT. Gives the number of rows.
     pub(crate) async fn copy_out(
         &mut self,
-        columns: Vec<Column>,
+        mut columns: Vec<Column>,
         mut rows: RowStream,
         format: CopyFormat,
     ) -> Result<u64, Stop> {
         self.tell_notices();
         let binary = format.kind == CopyKind::Binary;
         copy_response(&mut self.transport.out, b'H', binary, columns.len());
+        let mut types: Vec<_> = columns.iter().map(|c| c.ty).collect();
+        let names = Names::take(&mut types, |_| !binary);
+        columns.iter_mut().zip(types).for_each(|(column, ty)| column.ty = ty);
         let writer = CopyWriter::new(format, columns, self.session.format());
         // The header of a text format is a message of its own; that of binary goes ahead of the first row.
         let mut header = Vec::new();
@@ -97,6 +101,7 @@ impl Connection {
         }
         let mut sent = 0;
         while let Some(batch) = self.pull(&mut rows).await? {
+            let batch = names.put(batch, self.session.context())?;
             let mut next = 0;
             while next < batch.num_rows() {
                 let rows = writer.rows(&batch);

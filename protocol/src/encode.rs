@@ -135,16 +135,16 @@ pub(crate) struct RowWriter<'a> {
 impl<'a> RowWriter<'a> {
     pub(crate) fn new(
         batch: &'a RecordBatch,
-        columns: &[Column],
+        types: &[PgType],
         formats: &Formats,
         settings: &'a FormatSettings,
     ) -> Result<RowWriter<'a>> {
         let columns = batch
             .columns()
             .iter()
-            .zip(columns)
+            .zip(types)
             .enumerate()
-            .map(|(i, (array, column))| Ok((ColumnReader::new(array, column.ty), column.ty, formats.binary(i)?)))
+            .map(|(i, (array, &ty))| Ok((ColumnReader::new(array, ty), ty, formats.binary(i)?)))
             .collect::<Result<_>>()?;
         Ok(RowWriter { columns, settings, rows: batch.num_rows() })
     }

@@ -57,9 +57,9 @@ pub(crate) fn write_error(out: &mut Vec<u8>, severity: &str, error: &SqlError) {
     message(out, b'E', |out| write_fields(out, severity, error));
 }
 
-/// Appends a NoticeResponse: a NOTICE for code 00000, a WARNING for class 01.
+/// Appends a NoticeResponse: a WARNING for the classes of warnings and of transaction state, else a NOTICE.
 pub(crate) fn write_notice(out: &mut Vec<u8>, notice: &SqlError) {
-    let severity = if notice.code().0.starts_with("00") { "NOTICE" } else { "WARNING" };
+    let severity = if matches!(&notice.code().0[..2], "01" | "25") { "WARNING" } else { "NOTICE" };
     message(out, b'N', |out| write_fields(out, severity, notice));
 }
 

@@ -213,7 +213,8 @@ impl Connection {
     async fn first_run(&mut self, portal: &mut Portal, response: Response, limit: usize) -> Result<(), Stop> {
         let tag = match response {
             Response::Rows { columns, rows, tag } => {
-                return self.send_portal(portal, RowSource::new(columns, rows, tag), limit).await;
+                let source = RowSource::new(&columns, &portal.formats, rows, tag);
+                return self.send_portal(portal, source, limit).await;
             }
             Response::Complete { tag } => tag,
             Response::Empty => {

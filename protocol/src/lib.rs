@@ -19,6 +19,7 @@ mod error;
 mod extended;
 mod limits;
 mod listener;
+mod names;
 mod rows;
 mod simple_query;
 mod startup;

@@ -12,47 +12,41 @@ use kalamdb_engine::sql::functions::reg_out;
 use kalamdb_engine::types::{ArrayBuilder, ColumnReader, Value};
 
 /// The columns that read as names.
-#[derive(Default)]
-pub(crate) struct Names {
-    columns: Vec<(usize, PgType)>,
+pub(crate) struct Names(Vec<Named>);
+
+struct Named {
+    column: usize,
+    /// Of the value, or of the elements of an array.
+    ty: PgType,
+    array: bool,
 }
 
 impl Names {
     /// `types` are those of the columns; one that reads as names becomes text or an array of text.
     pub(crate) fn take(types: &mut [PgType], is_text: impl Fn(usize) -> bool) -> Names {
-        let mut columns = Vec::new();
-        for (i, ty) in types.iter_mut().enumerate() {
-            let (of, text) = match ty.element() {
-                Some(element) => (element, PgType::TEXT_ARRAY),
-                None => (*ty, PgType::TEXT),
-            };
-            if of.is_reg() && is_text(i) {
-                columns.push((i, of));
-                *ty = text;
+        let mut named = Vec::new();
+        for (column, shown) in types.iter_mut().enumerate() {
+            let (ty, array) = shown.element().map_or((*shown, false), |element| (element, true));
+            if ty.is_reg() && is_text(column) {
+                *shown = if array { PgType::TEXT_ARRAY } else { PgType::TEXT };
+                named.push(Named { column, ty, array });
             }
         }
-        Names { columns }
+        Names(named)
     }
 
     /// Puts the names into a batch.
     pub(crate) fn put(&self, batch: RecordBatch, session: &SessionContext) -> Result<RecordBatch> {
-        if self.columns.is_empty() {
+        if self.0.is_empty() {
             return Ok(batch);
         }
         let mut arrays = batch.columns().to_vec();
-        let mut fields: Vec<_> = batch.schema().fields().iter().cloned().collect();
-        for &(at, of) in &self.columns {
-            let mut known = HashMap::new();
-            arrays[at] = if matches!(arrays[at].data_type(), arrow_schema::DataType::List(_)) {
-                lists(&arrays[at], of, session, &mut known)?
-            } else {
-                names(&arrays[at], of, session, &mut known)?
-            };
-            let field = fields[at].as_ref().clone().with_data_type(arrays[at].data_type().clone());
-            fields[at] = field.with_nullable(true).into();
+        for named in &self.0 {
+            let read = if named.array { lists } else { names };
+            arrays[named.column] = read(&arrays[named.column], named.ty, session, &mut HashMap::new())?;
         }
-        let schema = arrow_schema::Schema::new(fields);
-        RecordBatch::try_new(schema.into(), arrays).map_err(|e| SqlError::internal(e.to_string()))
+        RecordBatch::try_from_iter_with_nullable(arrays.into_iter().map(|array| ("", array, true)))
+            .map_err(|e| SqlError::internal(e.to_string()))
     }
 }
 

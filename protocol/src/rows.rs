@@ -2,6 +2,7 @@
 
 use arrow_array::RecordBatch;
 use futures::StreamExt;
+use kalamdb_catalog::PgType;
 use kalamdb_engine::sql::{Column, RowStream};
 
 use crate::connection::{Connection, attended};
@@ -9,11 +10,14 @@ use crate::decode::Formats;
 use crate::encode::RowWriter;
 use crate::error::Stop;
 use crate::limits::FLUSH_BYTES;
+use crate::names::Names;
 
 /// Rows under way: a stream and what is left of the batch taken last.
 pub(crate) struct RowSource {
-    pub(crate) columns: Vec<Column>,
     pub(crate) tag: &'static str,
+    /// The columns' types as they are written.
+    types: Vec<PgType>,
+    names: Names,
     rows: RowStream,
     batch: Option<RecordBatch>,
     /// The next row of `batch`.
@@ -28,8 +32,10 @@ pub(crate) struct Sent {
 }
 
 impl RowSource {
-    pub(crate) fn new(columns: Vec<Column>, rows: RowStream, tag: &'static str) -> Self {
-        RowSource { columns, tag, rows, batch: None, next: 0 }
+    pub(crate) fn new(columns: &[Column], formats: &Formats, rows: RowStream, tag: &'static str) -> Self {
+        let mut types: Vec<_> = columns.iter().map(|c| c.ty).collect();
+        let names = Names::take(&mut types, |i| matches!(formats.binary(i), Ok(false)));
+        RowSource { tag, types, names, rows, batch: None, next: 0 }
     }
 }
 
@@ -54,15 +60,15 @@ impl Connection {
         let mut sent = 0;
         while sent < limit {
             let Some(batch) = source.batch.take() else {
-                source.batch = self.pull(&mut source.rows).await?;
-                source.next = 0;
-                if source.batch.is_none() {
+                let Some(batch) = self.pull(&mut source.rows).await? else {
                     return Ok(Sent { rows: sent as u64, all: true });
-                }
+                };
+                source.batch = Some(source.names.put(batch, self.session.context())?);
+                source.next = 0;
                 continue;
             };
             let from = source.next;
-            let writer = RowWriter::new(&batch, &source.columns, formats, &settings)?;
+            let writer = RowWriter::new(&batch, &source.types, formats, &settings)?;
             let to = from.saturating_add(limit - sent);
             source.next = writer.write(&mut self.transport.out, from, to, FLUSH_BYTES);
             sent += source.next - from;

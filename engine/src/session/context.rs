@@ -73,6 +73,11 @@ impl SessionContext {
 
     /// Replaces the settings, and what is derived from them.
     pub fn set_vars(&self, vars: Vars) {
+        // Begin and commit change nothing that a format is made of.
+        if self.vars.read().same_values(&vars) {
+            *self.vars.write() = Arc::new(vars);
+            return;
+        }
         let mut format = vars.format();
         format.transaction_micros = self.transaction_micros();
         *self.format.write() = Arc::new(format);

@@ -130,6 +130,13 @@ impl Vars {
         Ok(())
     }
 
+    /// True if no setting differs: only the marks of transactions do.
+    pub fn same_values(&self, other: &Vars) -> bool {
+        Arc::ptr_eq(&self.initial, &other.initial)
+            && Arc::ptr_eq(&self.session, &other.session)
+            && Arc::ptr_eq(&self.local, &other.local)
+    }
+
     /// The value as SHOW prints it.
     pub fn get(&self, name: &str) -> Result<String> {
         match table::find(name) {
@@ -193,7 +200,7 @@ impl Vars {
     /// The innermost begin ends well; the outermost one ends what was LOCAL.
     pub fn commit(&mut self) {
         self.saved.pop();
-        if self.saved.is_empty() {
+        if self.saved.is_empty() && !self.local.is_empty() {
             self.local = Arc::default();
         }
     }

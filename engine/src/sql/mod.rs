@@ -13,6 +13,7 @@ mod parse;
 pub mod plan;
 mod prepared;
 mod response;
+mod runner;
 pub(crate) mod statement;
 pub(crate) mod udf;
 

@@ -69,7 +69,9 @@ impl<'a> Sql<'a> {
             let at = position(source, span);
             let start = at.map_or(0, |p| p as usize - 1);
             let near: String = source.chars().skip(start).collect();
-            let what = if e.message.starts_with("Unterminated") {
+            let what = if near.starts_with('"') {
+                format!("unterminated quoted identifier at or near \"{near}\"")
+            } else if e.message.starts_with("Unterminated") {
                 format!("unterminated quoted string at or near \"{near}\"")
             } else {
                 let word: String = near.chars().take_while(|c| !c.is_whitespace()).collect();
@@ -220,6 +222,7 @@ impl<'a> Sql<'a> {
             }
             "copy" => self.copy()?,
             "table" => Statement::Query(self.table_query()?),
+            "alter" if self.word_at(1) == "table" => self.alter_table()?,
             "create" if self.creates_table() => self.create_table()?,
             "vacuum" | "analyze" | "checkpoint" | "cluster" => self.maintenance(&word)?,
             _ => return Ok(None),
@@ -248,6 +251,33 @@ impl<'a> Sql<'a> {
         let mut sub = Sql { inner, source: self.source };
         let query = sub.parsed(|p| p.parse_query())?;
         if sub.at_end() { Ok(query) } else { Err(sub.unexpected()) }
+    }
+
+    /// ALTER TABLE: `SET SCHEMA s` and `RESET (a, b)`, which sqlparser lacks, are handed over as SET TBLPROPERTIES.
+    fn alter_table(&mut self) -> Result<Statement> {
+        let mut tokens: Vec<TokenWithSpan> = Vec::new();
+        while !self.at_end() && self.peek() != Token::SemiColon {
+            let token = self.inner.next_token();
+            let last = tokens.last().map(|t| word_of(&t.token)).unwrap_or_default();
+            if word_of(&token.token) == "schema" && last == "set" {
+                let name = self.inner.next_token();
+                let word = |w: &str| TokenWithSpan::wrap(Token::make_word(w, None));
+                tokens.extend([
+                    TokenWithSpan::wrap(Token::make_keyword("TBLPROPERTIES")),
+                    TokenWithSpan::wrap(Token::LParen),
+                    word("schema"),
+                    TokenWithSpan::wrap(Token::Eq),
+                    name,
+                    TokenWithSpan::wrap(Token::RParen),
+                ]);
+                continue;
+            }
+            tokens.push(token);
+        }
+        let inner = Parser::new(&DIALECT).with_recursion_limit(DEPTH_MAX).with_tokens_with_locations(tokens);
+        let mut sub = Sql { inner, source: self.source };
+        let parsed = sub.parsed(|p| p.parse_statement())?;
+        if sub.at_end() { wrap(parsed) } else { Err(sub.unexpected()) }
     }
 
     fn creates_table(&self) -> bool {

@@ -20,10 +20,10 @@ use datafusion::physical_expr::{PhysicalExpr, create_physical_expr};
 use datafusion::physical_plan::ExecutionPlan;
 use datafusion::physical_planner::{DefaultPhysicalPlanner, ExtensionPlanner, PhysicalPlanner};
 use datafusion::prelude::SessionConfig;
-use futures::{Stream, StreamExt};
 use kalamdb_catalog::{Result, SqlError, SqlState};
 
 use super::apply::{ApplyExec, ApplyNode};
+use super::runner::{Runner, cooperative};
 use super::udf::SessionExtension;
 use crate::session::{CancelHandle, SessionContext};
 use crate::sql::RowStream;
@@ -39,13 +39,15 @@ pub struct StatementContext {
 /// DataFusion, set up for KalamDB.
 pub struct Engine {
     state: SessionState,
+    runner: Runner,
 }
 
 impl Engine {
     /// `memory_bytes` bounds what all running queries may hold for sorts, joins and aggregates together.
     pub fn new(memory_bytes: usize, spill_dir: &std::path::Path) -> Result<Engine> {
+        let threads = std::thread::available_parallelism().map_or(1, usize::from);
         let mut config = SessionConfig::new()
-            .with_target_partitions(std::thread::available_parallelism().map_or(1, usize::from))
+            .with_target_partitions(threads)
             .with_information_schema(false)
             .with_create_default_catalog_and_schema(false);
         config.options_mut().execution.skip_physical_aggregate_schema_check = true;
@@ -62,7 +64,7 @@ impl Engine {
             .with_query_planner(Arc::new(Planner))
             .with_default_features()
             .build();
-        Ok(Engine { state })
+        Ok(Engine { state, runner: Runner::new(threads)? })
     }
 
     /// The state for one statement.
@@ -77,20 +79,14 @@ impl Engine {
         state
     }
 
-    /// Optimises a plan, so that it can be kept; placeholders stay.
-    pub fn optimize(&self, plan: &LogicalPlan, session: &Arc<SessionContext>) -> Result<LogicalPlan> {
-        planning(self.state(None, session).optimize(plan))
-    }
-
     /// Runs a plan. `parameters` fill `$1`, `$2` ...
     pub async fn run(
         &self,
         plan: &LogicalPlan,
-        optimized: bool,
         parameters: &[ScalarValue],
         statement: Arc<StatementContext>,
     ) -> Result<RowStream> {
-        let physical = self.physical(plan, optimized, parameters, &statement).await?;
+        let physical = self.physical(plan, parameters, &statement).await?;
         self.stream(physical, statement)
     }
 
@@ -98,7 +94,6 @@ impl Engine {
     pub async fn physical(
         &self,
         plan: &LogicalPlan,
-        optimized: bool,
         parameters: &[ScalarValue],
         statement: &Arc<StatementContext>,
     ) -> Result<(Arc<dyn ExecutionPlan>, SessionState)> {
@@ -109,12 +104,10 @@ impl Engine {
                 parameters.iter().enumerate().map(|(i, v)| ((i + 1).to_string(), v.clone())).collect();
             plan = planning(super::apply::substitute(plan, &values))?;
         }
-        if !optimized || !parameters.is_empty() {
-            plan = planning(state.optimize(&plan))?;
-        }
+        plan = planning(state.optimize(&plan))?;
         check_limits(&plan)?;
         let physical = state.query_planner().create_physical_plan(&plan, &state).await.map_err(sql_error)?;
-        Ok((physical, state))
+        Ok((cooperative(physical)?, state))
     }
 
     /// The rows of a physical plan, cancelled with the statement.
@@ -124,27 +117,8 @@ impl Engine {
         statement: Arc<StatementContext>,
     ) -> Result<RowStream> {
         let stream = datafusion::physical_plan::execute_stream(physical, state.task_ctx()).map_err(sql_error)?;
-        Ok(cancellable(stream, statement.cancel.clone()))
+        Ok(self.runner.run(stream, statement.cancel.clone()))
     }
-}
-
-/// Ends `rows` with the token's error once it is tripped.
-fn cancellable(rows: impl Stream<Item = DfResult<RecordBatch>> + Send + 'static, cancel: CancelHandle) -> RowStream {
-    let rows = rows.map(|batch| batch.map_err(sql_error));
-    Box::pin(futures::stream::unfold((Box::pin(rows), cancel, false), |(mut rows, cancel, ended)| async move {
-        if ended {
-            return None;
-        }
-        let next = tokio::select! {
-            biased;
-            error = cancel.tripped() => Some(Err(error)),
-            next = rows.next() => next,
-        };
-        next.map(|item| {
-            let ended = item.is_err();
-            (item, (rows, cancel, ended))
-        })
-    }))
 }
 
 /// LIMIT and OFFSET that came as parameters are known only now.

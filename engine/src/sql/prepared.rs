@@ -27,12 +27,12 @@ pub struct BoundStatement {
     pub parameters: Vec<PgType>,
     pub columns: Option<Vec<Column>>,
     catalog: Arc<Catalog>,
-    search_path: Vec<String>,
+    search_path: String,
 }
 
 /// How a statement runs.
 pub enum Plan {
-    /// `optimized` is kept without parameters filled in.
+    /// Not optimised: the optimiser folds functions such as now() and parameters, which differ from run to run.
     Query { plan: LogicalPlan, fast: Option<Fast> },
     Dml { dml: BoundDml, fast: Option<Fast> },
     /// Everything else is carried out from its tree.
@@ -74,7 +74,7 @@ impl PreparedStatement {
     pub(crate) fn current(&self, session: &Session) -> Result<Arc<BoundStatement>> {
         let bound = Arc::clone(&self.bound.lock());
         let catalog = session.context().catalog();
-        let same_path = session.context().vars().search_path() == bound.search_path;
+        let same_path = raw_search_path(session.context()) == bound.search_path;
         if Arc::ptr_eq(&bound.catalog, &catalog) && same_path {
             return Ok(bound);
         }
@@ -104,7 +104,7 @@ fn bind(session: &Session, source: &ParsedStatement, declared: &[u32], catalog: 
         Binder::new(context, Arc::clone(&catalog), &source.source, Parameters::declared(declared)?);
     let (plan, columns) = bind_statement(session, context, &mut binder, &source.statement)?;
     let parameters = binder.parameters().finish()?;
-    Ok(BoundStatement { plan, parameters, columns, catalog, search_path: context.vars().search_path() })
+    Ok(BoundStatement { plan, parameters, columns, catalog, search_path: raw_search_path(context) })
 }
 
 fn bind_statement(
@@ -118,11 +118,7 @@ fn bind_statement(
         Statement::Query(query) => {
             let bound = binder.query(query)?;
             let fast = bound.simple.as_deref().and_then(|s| Fast::select(binder, s));
-            let plan = match fast {
-                Some(_) => bound.plan,
-                None => session.app().engine.optimize(&bound.plan, context)?,
-            };
-            Ok((Plan::Query { plan, fast }, Some(bound.columns)))
+            Ok((Plan::Query { plan: bound.plan, fast }, Some(bound.columns)))
         }
         Statement::Insert(insert) => dml(binder.insert(insert)?, binder),
         Statement::Update(update) => dml(binder.update(update)?, binder),
@@ -150,6 +146,10 @@ fn dml(bound: BoundDml, binder: &Binder<'_>) -> Result<(Plan, Option<Vec<Column>
     let columns = bound.returning.clone();
     let fast = Fast::dml(binder, &bound);
     Ok((Plan::Dml { dml: bound, fast }, columns))
+}
+
+fn raw_search_path(context: &SessionContext) -> String {
+    context.vars().get_raw("search_path").map(str::to_owned).unwrap_or_default()
 }
 
 /// The types of PREPARE's list.

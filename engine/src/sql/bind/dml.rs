@@ -52,6 +52,13 @@ pub struct SimpleDml {
 impl Binder<'_> {
     pub fn insert(&mut self, insert: &ast::Insert) -> Result<BoundDml> {
         refuse_insert_clauses(insert)?;
+        if !insert.into {
+            let ast::TableObject::TableName(name) = &insert.table else {
+                return Err(SqlError::unsupported("INSERT without INTO"));
+            };
+            return Err(SqlError::new(SqlState::SYNTAX_ERROR, format!("syntax error at or near \"{name}\""))
+                .at(self.position(name_span(name))));
+        }
         let ast::TableObject::TableName(name) = &insert.table else {
             return Err(SqlError::unsupported("INSERT INTO a table function"));
         };
@@ -455,7 +462,7 @@ impl Binder<'_> {
                             "number of columns does not match number of values",
                         ));
                     }
-                    names.iter().zip(fields).collect()
+                    names.iter().zip(fields).collect::<Vec<_>>()
                 }
             };
             for (name, value) in pairs {
@@ -559,6 +566,7 @@ impl Binder<'_> {
             columns: columns.clone(),
             system: vec![tableoid],
             named: true,
+            base: false,
         };
         let mut scope = Scope { relations: vec![relation], columns };
         scope.extend(rest.clone());

@@ -215,7 +215,7 @@ impl Binder<'_> {
         }
         let name = operator_name(op)?;
         if let Some(values) = row_values(left) {
-            return self.row_comparison(values, &name, right, ctx);
+            return self.row_comparison(&values, &name, right, ctx);
         }
         let l = self.expr(left, ctx)?;
         let r = self.expr(right, ctx)?;
@@ -685,7 +685,7 @@ impl Binder<'_> {
     /// `(a, b) op (c, d)`: field by field (manual, 9.25.5).
     fn row_comparison(
         &mut self,
-        left: &[ast::Expr],
+        left: &[&ast::Expr],
         name: &str,
         right: &ast::Expr,
         ctx: &Ctx<'_>,
@@ -694,7 +694,8 @@ impl Binder<'_> {
             return Err(SqlError::unsupported("comparing a row value with a subquery"));
         };
         if left.len() != right.len() {
-            return Err(SqlError::new(SqlState::SYNTAX_ERROR, "unequal number of entries in row expressions"));
+            let at = self.operator_position(left[left.len() - 1], left[left.len() - 1]);
+            return Err(SqlError::new(SqlState::SYNTAX_ERROR, "unequal number of entries in row expressions").at(at));
         }
         let mut pairs = Vec::with_capacity(left.len());
         for (l, r) in left.iter().zip(right) {
@@ -745,10 +746,24 @@ pub(super) fn binary(left: Expr, op: Operator, right: Expr) -> Expr {
 }
 
 /// The fields of `(a, b)` or `ROW(a, b)`.
-pub(super) fn row_values(e: &ast::Expr) -> Option<&[ast::Expr]> {
+pub(super) fn row_values(e: &ast::Expr) -> Option<Vec<&ast::Expr>> {
     match e {
-        ast::Expr::Tuple(values) => Some(values),
+        ast::Expr::Tuple(values) => Some(values.iter().collect()),
         ast::Expr::Nested(inner) => row_values(inner),
+        ast::Expr::Function(f) => match (f.name.0.as_slice(), &f.args) {
+            ([ast::ObjectNamePart::Identifier(name)], ast::FunctionArguments::List(list))
+                if name.quote_style.is_none() && name.value.eq_ignore_ascii_case("row") =>
+            {
+                list.args
+                    .iter()
+                    .map(|a| match a {
+                        ast::FunctionArg::Unnamed(ast::FunctionArgExpr::Expr(e)) => Some(e),
+                        _ => None,
+                    })
+                    .collect()
+            }
+            _ => None,
+        },
         _ => None,
     }
 }

@@ -344,7 +344,8 @@ impl Binder<'_> {
             .map(|c| column(c.name, c.ty, -1, c.attribute))
             .collect();
         let schema = alias.is_none().then(|| self.catalog.schema(definition.schema).map(|s| s.name.clone())).flatten();
-        let relation = Relation { name: visible, schema, columns: columns.clone(), system, named: true };
+        let base = !matches!(definition.kind, TableKind::Virtual(_));
+        let relation = Relation { name: visible, schema, columns: columns.clone(), system, named: true, base };
         Ok(Item { plan, scope: Scope { relations: vec![relation], columns } })
     }
 
@@ -445,7 +446,7 @@ impl Binder<'_> {
             .collect();
         rename(&mut columns, alias, &visible)?;
         let named = alias.is_some() || default != "subquery";
-        let relation = Relation { name: visible, schema: None, columns: columns.clone(), system: Vec::new(), named };
+        let relation = Relation { name: visible, schema: None, columns: columns.clone(), system: Vec::new(), named, base: false };
         Ok(Item { plan, scope: Scope { relations: vec![relation], columns } })
     }
 
@@ -455,7 +456,7 @@ impl Binder<'_> {
         let mut columns = item.scope.columns;
         rename(&mut columns, Some(alias), &visible)?;
         let relation =
-            Relation { name: visible, schema: None, columns: columns.clone(), system: Vec::new(), named: true };
+            Relation { name: visible, schema: None, columns: columns.clone(), system: Vec::new(), named: true, base: false };
         Ok(Item { plan: item.plan, scope: Scope { relations: vec![relation], columns } })
     }
 
@@ -599,7 +600,7 @@ impl Binder<'_> {
         }
         rename(&mut columns, alias, &visible)?;
         let relation =
-            Relation { name: visible, schema: None, columns: columns.clone(), system: Vec::new(), named: true };
+            Relation { name: visible, schema: None, columns: columns.clone(), system: Vec::new(), named: true, base: false };
         let right = Scope { relations: vec![relation], columns };
         self.check_aliases(&left.scope, &right)?;
         let mut scope = left.scope.clone();

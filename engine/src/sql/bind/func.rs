@@ -205,7 +205,10 @@ impl Binder<'_> {
             return Err(not_an_aggregate(name, "FILTER").at(position));
         }
         if list.is_some_and(|l| matches!(l.duplicate_treatment, Some(ast::DuplicateTreatment::Distinct))) {
-            return Err(not_an_aggregate(name, "DISTINCT").at(position));
+            let known = functions::functions_named(name).next().is_some();
+            if known {
+                return Err(not_an_aggregate(name, "DISTINCT").at(position));
+            }
         }
         if let Some(special) = self.special_call(name, args, ctx, position)? {
             return Ok(special);
@@ -249,8 +252,8 @@ impl Binder<'_> {
             "coalesce" => {
                 let args = self.arguments(args, ctx)?;
                 let (args, ty, typmod) = self.unify(args, &upper)?;
-                let coalesce = datafusion::functions::core::expr_fn::coalesce(args.into_iter().map(|a| a.expr).collect());
-                Ok(Some(Typed { typmod, ..Typed::new(coalesce, ty) }))
+                let expr = coalesce(args.into_iter().map(|a| a.expr).collect());
+                Ok(Some(Typed { typmod, ..Typed::new(expr, ty) }))
             }
             "nullif" => {
                 let args = self.arguments(args, ctx)?;
@@ -471,6 +474,20 @@ impl Binder<'_> {
         let nulls_first = options.nulls_first.unwrap_or(!asc);
         Ok(Sort::new(self.sort_key(key.expr, key.ty)?, asc, nulls_first))
     }
+}
+
+/// The first value that is not NULL. As CASE it runs anywhere; volatile arguments, which CASE would evaluate twice, need
+/// DataFusion's own function, which only plans take.
+pub(super) fn coalesce(mut args: Vec<Expr>) -> Expr {
+    if args.iter().any(Expr::is_volatile) {
+        return datafusion::functions::core::expr_fn::coalesce(args);
+    }
+    let Some(last) = args.pop() else { return lit(datafusion::common::ScalarValue::Null) };
+    if args.is_empty() {
+        return last;
+    }
+    let whens = args.into_iter().map(|e| (Box::new(e.clone().is_not_null()), Box::new(e))).collect();
+    Expr::Case(Case::new(None, whens, Some(Box::new(last))))
 }
 
 /// True for an expression over outer columns alone: its aggregate would belong to the outer query.

@@ -28,6 +28,8 @@ pub struct Relation {
     pub system: Vec<ScopeColumn>,
     /// Its name may stand as a whole-row reference or be found by qualification; false for unnamed joins.
     pub named: bool,
+    /// A stored table itself, scanned as it is: not a view, a CTE or a subquery.
+    pub base: bool,
 }
 
 /// The FROM list: relations for qualified names, and the columns that `*` and bare names see (JOIN USING merges some).

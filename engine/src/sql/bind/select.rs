@@ -282,7 +282,7 @@ impl Binder<'_> {
             && tail.limit.is_none()
             && tail.offset.is_none()
             && applies.borrow().is_empty()
-            && scope.relations.len() == 1;
+            && matches!(scope.relations.as_slice(), [only] if only.base);
 
         let aggregated = groups.is_some() || having.is_some() || contains_aggregate(&targets, &keys);
         let (inside, outside): (Vec<_>, Vec<_>) =

@@ -19,7 +19,7 @@ use kalamdb_catalog::{CachedTableData, CatalogChange, Oid, Result, SqlError, Sql
 
 use super::create_table::{primary_key, set_primary_key};
 use super::ddl::{change, exists, ident, is_taken, named_schema, refuse_builtin, relation, truncate_name};
-use super::schema::skipping;
+use super::schema::absent;
 use crate::providers;
 use crate::session::Session;
 use crate::sql::Response;
@@ -51,7 +51,7 @@ fn target(session: &mut Session, prepared: &PreparedStatement, alter: &AlterTabl
             let parts = name_parts(&alter.name)?;
             if alter.if_exists {
                 let name = parts.last().cloned().unwrap_or_default();
-                session.context().notice(skipping(&SqlError::new(
+                session.context().notice(absent(&SqlError::new(
                     SqlState::UNDEFINED_TABLE,
                     format!("relation \"{name}\" does not exist"),
                 )));
@@ -226,6 +226,11 @@ async fn add_constraint(
     }
     let mut new = old.clone();
     set_primary_key(session, &mut new, name, &key)?;
+    for column in old.live_columns().map(|(_, c)| c).filter(|c| key.contains(&c.name) && !c.not_null) {
+        if rows::any(session, old, Some(&column.name)).await? {
+            return Err(columns::contains_nulls(session, old, &column.name));
+        }
+    }
     let plan = rows::plan(session, prepared, old, &new, None)?;
     let new = rows::rewrite(session, new, &plan).await?;
     change(session, CatalogChange::PutTable(new))
@@ -256,7 +261,7 @@ async fn drop_constraint(
         if !if_exists {
             return Err(error);
         }
-        session.context().notice(skipping(&error));
+        session.context().notice(absent(&error));
         return Ok(());
     }
     let new = TableDefinition { primary_key: None, ..old.clone() };

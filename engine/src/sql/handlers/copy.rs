@@ -56,7 +56,7 @@ async fn out(session: &mut Session, prepared: &PreparedStatement, copy: &CopySta
     };
     let format = parse_copy_options(&copy.options, &bound.columns, false)?;
     let statement = super::select::statement_context(session)?;
-    let rows = session.app().engine.run(&bound.plan, false, &[], statement).await?;
+    let rows = session.app().engine.run(&bound.plan, &[], statement).await?;
     Ok(Response::CopyOut { columns: bound.columns, rows, format })
 }
 

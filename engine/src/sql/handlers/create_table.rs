@@ -256,7 +256,7 @@ pub(crate) fn column_definition(
             ColumnOption::NotNull => definition.not_null = true,
             ColumnOption::Default(expr) => {
                 binder.default_expr(expr, &definition)?;
-                definition.default = Some(expr.to_string());
+                definition.default = Some(default_text(expr, ty));
                 definition.default_oid = session.app().take_oids(1);
             }
             ColumnOption::PrimaryKey(_) => {
@@ -282,6 +282,16 @@ pub(crate) fn column_definition(
         }
     }
     Ok((definition, key))
+}
+
+/// DEFAULT as stored and shown: a string literal carries its type, as PostgreSQL prints it.
+pub(crate) fn default_text(expr: &ast::Expr, ty: PgType) -> String {
+    match expr {
+        ast::Expr::Value(v) if matches!(v.value, ast::Value::SingleQuotedString(_)) => {
+            format!("{expr}::{}", ty.display(-1))
+        }
+        other => other.to_string(),
+    }
 }
 
 /// Name and columns of PRIMARY KEY (...); other constraints are refused by name.

@@ -49,6 +49,7 @@ pub(crate) async fn run(session: &mut Session, prepared: &PreparedStatement, sta
 /// The words a statement begins with: its command tag, and its name in refusals.
 fn verb(statement: &Statement) -> &'static str {
     match statement {
+        Statement::CreateTable(c) if c.temporary => "CREATE TEMPORARY TABLE",
         Statement::CreateTable(_) => "CREATE TABLE",
         Statement::CreateView(c) if c.materialized => "CREATE MATERIALIZED VIEW",
         Statement::CreateView(_) => "CREATE VIEW",

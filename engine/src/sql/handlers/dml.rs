@@ -20,7 +20,7 @@ pub(crate) async fn run(session: &mut Session, dml: &BoundDml, parameters: &[Sca
     let statement = super::select::statement_context(session)?;
     let target = Target::new(session, &dml.table)?;
     let mut writes = session.open_transaction()?.statement();
-    let mut rows = session.app().engine.run(&dml.plan, false, parameters, statement).await?;
+    let mut rows = session.app().engine.run(&dml.plan, parameters, statement).await?;
     let mut count = 0;
     let mut shown = Vec::new();
     while let Some(batch) = rows.try_next().await? {

@@ -65,7 +65,7 @@ pub(crate) async fn run(
     }
     let statement = super::select::statement_context(session)?;
     let engine = &session.app().engine;
-    let physical = engine.physical(&plan, false, parameters, &statement).await?;
+    let physical = engine.physical(&plan, parameters, &statement).await?;
     let root = std::sync::Arc::clone(&physical.0);
     let started = std::time::Instant::now();
     if explain.analyze {

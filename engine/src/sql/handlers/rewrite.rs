@@ -27,7 +27,7 @@ pub(crate) async fn fill(
 ) -> Result<u64> {
     let statement = super::select::statement_context(session)?;
     let target = Target::new(session, table)?;
-    let mut rows = session.app().engine.run(plan, false, &[], statement).await?;
+    let mut rows = session.app().engine.run(plan, &[], statement).await?;
     let mut writer = session.open_transaction()?.bulk(table.definition.storage);
     while let Some(batch) = rows.try_next().await? {
         let first_id = target.row_ids(session, batch.num_rows())?;

@@ -28,6 +28,6 @@ pub(crate) async fn run(
 ) -> Result<Response> {
     crate::sql::bind::check_width(plan, &columns)?;
     let statement = statement_context(session)?;
-    let rows = session.app().engine.run(plan, true, parameters, statement).await?;
+    let rows = session.app().engine.run(plan, parameters, statement).await?;
     Ok(Response::Rows { columns, rows, tag: "SELECT" })
 }

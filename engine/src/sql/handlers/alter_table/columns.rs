@@ -15,7 +15,7 @@ use crate::sql::bind::{Binder, Parameters, column_type};
 use crate::sql::handlers::create_table::{column_definition, set_primary_key};
 use crate::sql::handlers::ddl::{change, ident, shown_name, truncate_name};
 use crate::sql::handlers::drop::drop_all;
-use crate::sql::handlers::schema::skipping;
+use crate::sql::handlers::schema::{absent, skipping};
 use crate::sql::plan::evaluate;
 use crate::sql::prepared::PreparedStatement;
 use crate::storage::{RowLayout, keys};
@@ -48,7 +48,7 @@ fn check_free(table: &TableDefinition, name: &str) -> Result<()> {
 }
 
 /// 23502
-fn contains_nulls(session: &Session, table: &TableDefinition, column: &str) -> SqlError {
+pub(super) fn contains_nulls(session: &Session, table: &TableDefinition, column: &str) -> SqlError {
     let catalog = session.context().catalog();
     let schema = catalog.schema(table.schema).map_or_else(String::new, |s| s.name.clone());
     SqlError::new(
@@ -70,9 +70,9 @@ pub(super) async fn add(
 ) -> Result<()> {
     let old = &table.definition;
     if if_not_exists && old.column_index(&ident(&column.name)).is_some() {
-        let error = check_free(old, &ident(&column.name)).err();
-        let message = error.map_or_else(String::new, |e| format!("{}, skipping", e.message()));
-        session.context().notice(SqlError::new(SqlState::DUPLICATE_COLUMN, message));
+        if let Err(error) = check_free(old, &ident(&column.name)) {
+            session.context().notice(skipping(&error));
+        }
         return Ok(());
     }
     check_free(old, &ident(&column.name))?;
@@ -146,7 +146,7 @@ pub(super) async fn drop(
     let index = match position(old, &name, "drop") {
         Ok(index) => index,
         Err(error) if if_exists && error.code() == SqlState::UNDEFINED_COLUMN => {
-            session.context().notice(skipping(&error));
+            session.context().notice(absent(&error));
             return Ok(());
         }
         Err(error) => return Err(error),

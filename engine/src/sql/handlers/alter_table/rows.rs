@@ -100,7 +100,7 @@ pub(super) async fn any(session: &mut Session, table: &TableDefinition, null: Op
         binder.query(&*parse::query(&text)?)?.plan
     };
     let statement = statement_context(session)?;
-    let mut rows = session.app().engine.run(&plan, false, &[], statement).await?;
+    let mut rows = session.app().engine.run(&plan, &[], statement).await?;
     while let Some(batch) = rows.try_next().await? {
         if batch.num_rows() > 0 {
             return Ok(true);

@@ -1,0 +1,115 @@
+//! Queries run on threads of their own.
+//!
+//! A join or a sort may compute for a second before it yields. On the threads that serve connections it would keep the
+//! server from hearing anybody, the one who wants to cancel it included. So a query's stream is pulled by a task of a
+//! second runtime, which hands its batches over in a short queue and ends when the statement drops its rows.
+
+use std::sync::Arc;
+
+use datafusion::arrow::array::RecordBatch;
+use datafusion::common::tree_node::{Transformed, TreeNode};
+use datafusion::common::{DataFusionError, Result as DfResult};
+use datafusion::physical_plan::ExecutionPlan;
+use datafusion::physical_plan::coop::CooperativeExec;
+use futures::{Stream, StreamExt};
+use kalamdb_catalog::{Result, SqlError, SqlState};
+use tokio::runtime::{Builder, Runtime};
+use tokio::sync::mpsc;
+use tokio::task::JoinSet;
+
+use super::RowStream;
+use super::plan::sql_error;
+use crate::limits::BATCHES_AHEAD_MAX;
+use crate::session::CancelHandle;
+
+/// The threads of queries.
+pub(super) struct Runner(Option<Runtime>);
+
+/// The rows of a running query, on the side of the statement.
+struct Running {
+    batches: mpsc::Receiver<DfResult<RecordBatch>>,
+    /// The one task of the query: aborted when dropped.
+    task: JoinSet<()>,
+    cancel: CancelHandle,
+    ended: bool,
+}
+
+impl Runner {
+    pub(super) fn new(threads: usize) -> Result<Runner> {
+        let runtime = Builder::new_multi_thread().worker_threads(threads).thread_name("query").enable_all().build();
+        let failed = |e: std::io::Error| SqlError::new(SqlState::IO_ERROR, format!("could not start threads: {e}"));
+        Ok(Runner(Some(runtime.map_err(failed)?)))
+    }
+
+    /// Runs a stream. It ends with the token's error once that is tripped.
+    pub(super) fn run(
+        &self,
+        mut rows: impl Stream<Item = DfResult<RecordBatch>> + Send + Unpin + 'static,
+        cancel: CancelHandle,
+    ) -> RowStream {
+        let (sender, batches) = mpsc::channel(BATCHES_AHEAD_MAX);
+        let mut task = JoinSet::new();
+        if let Some(runtime) = &self.0 {
+            let pull = async move {
+                while let Some(batch) = rows.next().await {
+                    let failed = batch.is_err();
+                    if sender.send(batch).await.is_err() || failed {
+                        break;
+                    }
+                }
+            };
+            task.spawn_on(pull, runtime.handle());
+        }
+        let running = Running { batches, task, cancel, ended: false };
+        Box::pin(futures::stream::unfold(running, |mut running| async move {
+            let next = running.next().await?;
+            running.ended = next.is_err();
+            Some((next, running))
+        }))
+    }
+}
+
+impl Running {
+    async fn next(&mut self) -> Option<Result<RecordBatch>> {
+        if self.ended {
+            return None;
+        }
+        tokio::select! {
+            biased;
+            error = self.cancel.tripped() => return Some(Err(error)),
+            batch = self.batches.recv() => if let Some(batch) = batch {
+                return Some(batch.map_err(sql_error));
+            },
+        }
+        // Whatever the query held is dropped when its task has ended; a panic must not look like the last row.
+        match self.task.join_next().await {
+            Some(Err(error)) => {
+                tracing::error!(%error, "a query met a bug");
+                Some(Err(SqlError::internal("the statement met a bug in the server")))
+            }
+            Some(Ok(())) | None => None,
+        }
+    }
+}
+
+impl Drop for Runner {
+    fn drop(&mut self) {
+        // The runtime may be dropped from a task, where waiting is not allowed.
+        if let Some(runtime) = self.0.take() {
+            runtime.shutdown_background();
+        }
+    }
+}
+
+/// Makes joins give way now and then: their output outgrows their input, at which everything else does.
+pub(super) fn cooperative(plan: Arc<dyn ExecutionPlan>) -> Result<Arc<dyn ExecutionPlan>> {
+    let changed = plan.transform_up(|node| {
+        let join = node.children().len() > 1;
+        Ok::<_, DataFusionError>(if join {
+            Transformed::yes(Arc::new(CooperativeExec::new(node)) as Arc<dyn ExecutionPlan>)
+        } else {
+            Transformed::no(node)
+        })
+    });
+    changed.map(|changed| changed.data).map_err(sql_error)
+}
