@@ -105,6 +105,17 @@ impl SqlError {
         self
     }
 
+    /// Adds the place around the context there is: the innermost comes first.
+    #[must_use]
+    pub fn within(self, place: impl Into<String>) -> Self {
+        let place = place.into();
+        let context = match &self.0.context {
+            Some(inner) => format!("{inner}\n{place}"),
+            None => place,
+        };
+        self.context(context)
+    }
+
     #[must_use]
     pub fn table(mut self, schema: impl Into<String>, table: impl Into<String>) -> Self {
         self.0.schema = Some(schema.into());

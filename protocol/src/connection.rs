@@ -18,7 +18,7 @@ use tokio::time::{Instant, sleep_until};
 use crate::cancel::{AsyncMessage, Backend, BackendGuard, BackendState};
 use crate::decode::{Frontend, decode};
 use crate::encode;
-use crate::error::{Stop, write_error, write_notice};
+use crate::error::{Stop, is_wanted, write_error, write_notice};
 use crate::extended::{Portal, Text};
 use crate::listener::last_words;
 use crate::transport::{Frame, Transport};
@@ -211,8 +211,13 @@ impl Connection {
     }
 
     pub(crate) fn tell_notices(&mut self) {
-        for notice in self.session.take_notices() {
-            write_notice(&mut self.transport.out, &notice);
+        let notices = self.session.take_notices();
+        if notices.is_empty() {
+            return;
+        }
+        let least = self.session.context().vars().get("client_min_messages").unwrap_or_default();
+        for notice in notices.iter().filter(|notice| is_wanted(notice, &least)) {
+            write_notice(&mut self.transport.out, notice);
         }
     }
 

@@ -27,12 +27,40 @@ pub(crate) enum Frontend<'a> {
     FunctionCall,
 }
 
+/// Names first, the rest as asked for: what is wrong with the statement is told before what is wrong behind its name.
 #[derive(Debug)]
 pub(crate) struct Bind<'a> {
     pub(crate) portal: &'a str,
     pub(crate) statement: &'a str,
-    pub(crate) parameters: Vec<Parameter>,
-    pub(crate) result_formats: Formats,
+    rest: Reader<'a>,
+}
+
+impl Bind<'_> {
+    /// The formats and the number of the parameters.
+    pub(crate) fn counts(&mut self) -> Result<(Formats, usize)> {
+        let formats = formats(&mut self.rest)?;
+        let count = usize::from(self.rest.u16()?);
+        if formats.len() > 1 && formats.len() != count {
+            let codes = formats.len();
+            return Err(violation(format!("bind message has {codes} parameter formats but {count} parameters")));
+        }
+        Ok((formats, count))
+    }
+
+    /// The next parameter.
+    pub(crate) fn parameter(&mut self, binary: Result<bool>) -> Result<Parameter> {
+        let bytes = match self.rest.i32()? {
+            -1 => None,
+            len => Some(self.rest.take(usize::try_from(len).map_err(|_| insufficient())?)?.to_vec()),
+        };
+        Ok(Parameter { bytes, binary: binary? })
+    }
+
+    /// The formats of the result, and the end of the message.
+    pub(crate) fn result_formats(mut self) -> Result<Formats> {
+        let formats = formats(&mut self.rest)?;
+        if self.rest.0.is_empty() { Ok(formats) } else { Err(violation("invalid message format")) }
+    }
 }
 
 /// What Describe and Close are about.
@@ -86,7 +114,7 @@ pub(crate) fn decode(tag: u8, body: &[u8]) -> Result<Frontend<'_>> {
             let declared = (0..count).map(|_| r.u32()).collect::<Result<_>>()?;
             Frontend::Parse { name, sql, declared }
         }
-        b'B' => Frontend::Bind(bind(&mut r)?),
+        b'B' => return Ok(Frontend::Bind(Bind { portal: r.string()?, statement: r.string()?, rest: r })),
         b'D' => Frontend::Describe(target(&mut r, "DESCRIBE")?),
         b'C' => Frontend::Close(target(&mut r, "CLOSE")?),
         b'E' => Frontend::Execute { portal: r.string()?, rows_max: r.i32()? },
@@ -100,25 +128,6 @@ pub(crate) fn decode(tag: u8, body: &[u8]) -> Result<Frontend<'_>> {
         _ => return Err(violation(format!("invalid frontend message type {tag}"))),
     };
     if r.0.is_empty() { Ok(message) } else { Err(violation("invalid message format")) }
-}
-
-fn bind<'a>(r: &mut Reader<'a>) -> Result<Bind<'a>> {
-    let (portal, statement) = (r.string()?, r.string()?);
-    let parameter_formats = formats(r)?;
-    let count = usize::from(r.u16()?);
-    if parameter_formats.len() > 1 && parameter_formats.len() != count {
-        let codes = parameter_formats.len();
-        return Err(violation(format!("bind message has {codes} parameter formats but {count} parameters")));
-    }
-    let mut parameters = Vec::with_capacity(count.min(r.0.len() / 4));
-    for i in 0..count {
-        let bytes = match r.i32()? {
-            -1 => None,
-            len => Some(r.take(usize::try_from(len).map_err(|_| insufficient())?)?.to_vec()),
-        };
-        parameters.push(Parameter { bytes, binary: parameter_formats.binary(i)? });
-    }
-    Ok(Bind { portal, statement, parameters, result_formats: formats(r)? })
 }
 
 fn formats(r: &mut Reader<'_>) -> Result<Formats> {
@@ -139,6 +148,7 @@ fn insufficient() -> SqlError {
 }
 
 /// The unread rest of a message.
+#[derive(Debug)]
 pub(crate) struct Reader<'a>(pub(crate) &'a [u8]);
 
 impl<'a> Reader<'a> {
@@ -197,9 +207,19 @@ mod tests {
 
     use super::*;
 
+    /// Reads a message to its end.
+    fn read(tag: u8, body: &[u8]) -> Result<()> {
+        if let Frontend::Bind(mut bind) = decode(tag, body)? {
+            let (formats, count) = bind.counts()?;
+            (0..count).try_for_each(|i| bind.parameter(formats.binary(i)).map(drop))?;
+            bind.result_formats()?;
+        }
+        Ok(())
+    }
+
     fn message(tag: u8, body: &[u8]) -> String {
-        match decode(tag, body) {
-            Ok(m) => format!("{m:?}"),
+        match read(tag, body) {
+            Ok(()) => "read".to_owned(),
             Err(e) => format!("{} {}", e.code(), e.message()),
         }
     }
@@ -217,6 +237,7 @@ mod tests {
             (b'B', b"\0\0\0\0\0\x01\xff\xff\xff\xfe\0\0", "08P01 insufficient data left in message"),
             (b'B', b"\0\0\0\x02\0\0\0\0\0\0", "08P01 bind message has 2 parameter formats but 0 parameters"),
             (b'B', b"\0\0\0\x01\0\x07\0\x01\0\0\0\0\0\0", "22023 unsupported format code: 7"),
+            (b'B', b"\0\0\0\0\0\0\0\0x", "08P01 invalid message format"),
             (b'z', b"", "08P01 invalid frontend message type 122"),
         ];
         for (tag, body, expect) in cases {
@@ -227,17 +248,17 @@ mod tests {
     proptest! {
         #[test]
         fn any_bytes_are_decoded_or_refused(tag in any::<u8>(), body in proptest::collection::vec(any::<u8>(), 0..200)) {
-            let _ = decode(tag, &body);
+            let _ = read(tag, &body);
         }
 
         #[test]
         fn a_mutated_bind_is_decoded_or_refused(at in 0usize..40, byte in any::<u8>(), cut in 0usize..41) {
             let mut body = b"portal\0stmt\0\0\x01\0\x01\0\x02\0\0\0\x04\0\0\0\x07\xff\xff\xff\xff\0\x02\0\x01\0\0".to_vec();
-            prop_assert!(decode(b'B', &body).is_ok());
+            prop_assert!(read(b'B', &body).is_ok());
             let last = body.len() - 1;
             body[at.min(last)] = byte;
             body.truncate(cut);
-            let _ = decode(b'B', &body);
+            let _ = read(b'B', &body);
         }
     }
 }

@@ -57,9 +57,23 @@ pub(crate) fn write_error(out: &mut Vec<u8>, severity: &str, error: &SqlError) {
     message(out, b'E', |out| write_fields(out, severity, error));
 }
 
-/// Appends a NoticeResponse: a WARNING for the classes of warnings and of transaction state, else a NOTICE.
+/// True for the classes of warnings and of transaction state: told as WARNING, what is not as NOTICE.
+fn is_warning(notice: &SqlError) -> bool {
+    matches!(&notice.code().0[..2], "01" | "25")
+}
+
+/// Whether client_min_messages, which is `least`, lets a notice through.
+pub(crate) fn is_wanted(notice: &SqlError, least: &str) -> bool {
+    match least {
+        "error" => false,
+        "warning" => is_warning(notice),
+        _ => true,
+    }
+}
+
+/// Appends a NoticeResponse.
 pub(crate) fn write_notice(out: &mut Vec<u8>, notice: &SqlError) {
-    let severity = if matches!(&notice.code().0[..2], "01" | "25") { "WARNING" } else { "NOTICE" };
+    let severity = if is_warning(notice) { "WARNING" } else { "NOTICE" };
     message(out, b'N', |out| write_fields(out, severity, notice));
 }
 

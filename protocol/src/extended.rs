@@ -6,7 +6,7 @@
 use std::sync::Arc;
 
 use kalamdb_catalog::{SqlError, SqlState};
-use kalamdb_engine::session::{Bound, Prepared, TransactionStatus};
+use kalamdb_engine::session::{Bound, Prepared, TransactionStatus, parameter_place};
 use kalamdb_engine::sql::Response;
 
 use crate::connection::{Connection, attended};
@@ -81,14 +81,14 @@ impl Connection {
         self.texts.get(name).is_some_and(|t| t.empty)
     }
 
-    pub(crate) fn bind(&mut self, bind: Bind<'_>) -> Result<(), Stop> {
+    pub(crate) fn bind(&mut self, mut bind: Bind<'_>) -> Result<(), Stop> {
         self.begin();
         let prepared = self.statement(bind.statement)?;
+        let (formats, count) = bind.counts()?;
         let wanted = prepared.as_ref().map_or(0, |p| p.parameters.len());
-        if bind.parameters.len() != wanted {
+        if count != wanted {
             return Err(violation(format!(
-                "bind message supplies {} parameters, but prepared statement \"{}\" requires {wanted}",
-                bind.parameters.len(),
+                "bind message supplies {count} parameters, but prepared statement \"{}\" requires {wanted}",
                 bind.statement
             ))
             .into());
@@ -99,19 +99,24 @@ impl Connection {
             let message = format!("cursor \"{}\" already exists", bind.portal);
             return Err(SqlError::new(SqlState::DUPLICATE_CURSOR, message).into());
         }
-        let bound = prepared.map(|p| self.session.bind(&p, &bind.parameters)).transpose()?;
+        let mut parameters = Vec::with_capacity(count);
+        for i in 0..count {
+            let read = bind.parameter(formats.binary(i));
+            parameters.push(read.map_err(|e| e.within(parameter_place(bind.portal, i + 1)))?);
+        }
+        let (name, statement) = (bind.portal, bind.statement);
+        let formats = bind.result_formats()?;
+        let bound = prepared.map(|p| self.session.bind(&p, &parameters, name)).transpose()?;
         let columns = bound.as_ref().and_then(|b| b.prepared.columns.as_ref()).map(Vec::len);
-        let formats = bind.result_formats.len();
         if let Some(columns) = columns
-            && formats > 1
-            && formats != columns
+            && formats.len() > 1
+            && formats.len() != columns
         {
-            let message = format!("bind message has {formats} result formats but query has {columns} columns");
+            let message = format!("bind message has {} result formats but query has {columns} columns", formats.len());
             return Err(violation(message).into());
         }
-        let sql = self.texts.get(bind.statement).map(|t| Arc::clone(&t.sql));
-        let portal = Portal { bound, sql, formats: bind.result_formats, state: PortalState::Ready };
-        self.portals.insert(bind.portal.to_owned(), portal);
+        let sql = self.texts.get(statement).map(|t| Arc::clone(&t.sql));
+        self.portals.insert(name.to_owned(), Portal { bound, sql, formats, state: PortalState::Ready });
         self.tell_notices();
         encode::bare(&mut self.transport.out, b'2');
         Ok(())
@@ -190,6 +195,7 @@ impl Connection {
         };
         match std::mem::replace(&mut portal.state, PortalState::Done) {
             PortalState::Ready => {
+                self.session.set_one_of_several(false);
                 let execute = self.session.execute(bound);
                 let response = attended(&mut self.transport, &self.cancel, self.deadline, execute).await?;
                 self.first_run(portal, response, limit).await

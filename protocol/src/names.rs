@@ -50,12 +50,7 @@ impl Names {
     }
 }
 
-fn names(
-    oids: &ArrayRef,
-    ty: PgType,
-    session: &SessionContext,
-    known: &mut HashMap<Oid, String>,
-) -> Result<ArrayRef> {
+fn names(oids: &ArrayRef, ty: PgType, session: &SessionContext, known: &mut HashMap<Oid, String>) -> Result<ArrayRef> {
     let reader = ColumnReader::new(oids, ty);
     let mut out = ArrayBuilder::new(PgType::TEXT, oids.len());
     for row in 0..oids.len() {

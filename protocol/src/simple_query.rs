@@ -26,6 +26,7 @@ impl Connection {
             encode::bare(&mut self.transport.out, b'I');
         }
         let count = statements.len();
+        self.session.set_one_of_several(count > 1);
         for (i, statement) in statements.iter().enumerate() {
             self.begin();
             let prepare = self.session.prepare(statement, &[]);
@@ -41,7 +42,7 @@ impl Connection {
             // A Query message has no way to give them.
             return Err(SqlError::new(SqlState::UNDEFINED_PARAMETER, "there is no parameter $1").into());
         }
-        let bound = self.session.bind(prepared, &[])?;
+        let bound = self.session.bind(prepared, &[], "")?;
         let status = self.session.status();
         let execute = self.session.execute(&bound);
         let response = attended(&mut self.transport, &self.cancel, self.deadline, execute).await?;

@@ -128,6 +128,13 @@ async fn read_packet(transport: &mut Transport, backends: &Backends) -> Result<O
             }
             SSL_REQUEST if !ssl_asked => ssl_asked = true,
             GSSENC_REQUEST if !gss_asked => gss_asked = true,
+            version if version >> 16 < 3 => {
+                // As PostgreSQL answers them: in the form of their time.
+                transport.out.push(b'E');
+                transport.out.extend_from_slice(format!("FATAL:  {}\n\0", unsupported(version).message()).as_bytes());
+                transport.flush().await?;
+                return Err(Stop::Closed);
+            }
             version => return parse_packet(version, rest).map(Some).map_err(Stop::Fatal),
         }
         transport.out.push(b'N');
@@ -154,16 +161,12 @@ async fn read_body(transport: &mut Transport) -> Result<bytes::Bytes, Stop> {
 }
 
 fn parse_packet(version: u32, body: &[u8]) -> Result<StartupPacket, SqlError> {
-    let (major, minor) = (version >> 16, version & 0xFFFF);
-    if major != 3 {
-        return Err(SqlError::new(
-            SqlState::FEATURE_NOT_SUPPORTED,
-            format!("unsupported frontend protocol {major}.{minor}: server supports 3.0 to 3.2"),
-        ));
+    if version >> 16 != 3 {
+        return Err(unsupported(version));
     }
     let layout = || violation("invalid startup packet layout: expected terminator as last byte");
     let mut packet = StartupPacket {
-        minor,
+        minor: version & 0xFFFF,
         user: String::new(),
         database: String::new(),
         settings: Vec::new(),
@@ -195,6 +198,12 @@ fn parse_packet(version: u32, body: &[u8]) -> Result<StartupPacket, SqlError> {
         ));
     }
     Ok(packet)
+}
+
+fn unsupported(version: u32) -> SqlError {
+    let (major, minor) = (version >> 16, version & 0xFFFF);
+    let message = format!("unsupported frontend protocol {major}.{minor}: server supports 3.0 to 3.2");
+    SqlError::new(SqlState::FEATURE_NOT_SUPPORTED, message)
 }
 
 fn refuse_replication(value: &str) -> Result<(), SqlError> {
@@ -273,7 +282,7 @@ mod tests {
     fn startup_packets() {
         let cases: &[(u32, &[u8], &str)] = &[
             (3 << 16, b"user\0u\0database\0d\0\0", "u/d [] []"),
-            (3 << 16, b"user\0u\0_pq_.x\01\0DateStyle\0ISO\0\0", "u/ [(\"DateStyle\", \"ISO\")] [\"_pq_.x\"]"),
+            (3 << 16, b"user\0u\0_pq_.x\x001\0DateStyle\0ISO\0\0", "u/ [(\"DateStyle\", \"ISO\")] [\"_pq_.x\"]"),
             (3 << 16, b"user\0u\0", "08P01 invalid startup packet layout: expected terminator as last byte"),
             (3 << 16, b"user\0u\0\0x", "08P01 invalid startup packet layout: expected terminator as last byte"),
             (3 << 16, b"\0", "28000 no PostgreSQL user name specified in startup packet"),

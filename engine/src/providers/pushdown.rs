@@ -10,13 +10,13 @@ use crate::storage::keys;
 use crate::types::Value;
 
 /// Keys from `start` up to but not including `end`.
-pub type KeyRange = (Vec<u8>, Vec<u8>);
+pub(super) type KeyRange = (Vec<u8>, Vec<u8>);
 
 /// More points than this in an IN list are read as one range.
 const POINTS_MAX: usize = 1024;
 
 /// True for a comparison of a primary key column with something that is not a column.
-pub fn uses_key(table: &CachedTableData, filter: &Expr) -> bool {
+pub(super) fn uses_key(table: &CachedTableData, filter: &Expr) -> bool {
     let Some(key) = &table.definition.primary_key else { return false };
     let is_key = |e: &Expr| {
         key_column(e).is_some_and(|name| key.columns.iter().any(|i| table.definition.columns[*i].name == name))
@@ -45,7 +45,7 @@ fn key_column(e: &Expr) -> Option<&str> {
 }
 
 /// The ranges that hold every row the filters can let through; the whole table if they say nothing of its key.
-pub fn key_ranges(table: &CachedTableData, filters: &[Expr]) -> Vec<KeyRange> {
+pub(super) fn key_ranges(table: &CachedTableData, filters: &[Expr]) -> Vec<KeyRange> {
     let definition = &table.definition;
     let whole = keys::storage_range(definition.storage);
     let Some(key) = &definition.primary_key else { return vec![whole] };

@@ -24,7 +24,7 @@ use crate::txn::TxnScan;
 /// Rows in a batch.
 const BATCH_ROWS: usize = 8192;
 
-pub struct ScanExec {
+pub(super) struct ScanExec {
     name: String,
     layout: Arc<RowLayout>,
     schema: SchemaRef,
@@ -36,7 +36,7 @@ pub struct ScanExec {
 }
 
 impl ScanExec {
-    pub fn new(
+    pub(super) fn new(
         table: &CachedTableData,
         layout: Arc<RowLayout>,
         schema: SchemaRef,
@@ -139,10 +139,10 @@ impl ScanState {
                 let Some((start, end)) = self.ranges.next() else { break };
                 self.current = Some(self.statement.reader.scan(start, end, false));
             }
-            if let Some(scan) = &mut self.current {
-                if !scan.fill(&mut batch)? {
-                    self.current = None;
-                }
+            if let Some(scan) = &mut self.current
+                && !scan.fill(&mut batch)?
+            {
+                self.current = None;
             }
         }
         let rows = batch.len();

@@ -33,6 +33,7 @@ pub struct SessionContext {
 }
 
 impl SessionContext {
+    #[allow(clippy::too_many_arguments)]
     pub fn new(
         pid: i32,
         user: String,

@@ -16,7 +16,7 @@ use crate::sql::{Column, PreparedStatement};
 
 pub use cancel::{CancelHandle, CancelReason};
 pub use context::SessionContext;
-pub use run::Session;
+pub use run::{Session, parameter_place};
 pub use vars::{Setting, VarContext, VarDef, VarType, Vars};
 
 /// What a client says of itself at start-up.

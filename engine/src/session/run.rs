@@ -10,16 +10,15 @@ use std::time::Duration;
 
 use kalamdb_catalog::{Catalog, PgType, Result, SqlError, SqlState};
 
-use super::{
-    Bound, CancelHandle, Parameter, Prepared, SessionContext, StartupParameters, TransactionStatus, Vars,
-};
+use super::{Bound, CancelHandle, Parameter, Prepared, SessionContext, StartupParameters, TransactionStatus, Vars};
 use crate::clock;
 use crate::context::AppContext;
 use crate::limits;
 use crate::sql::statement::{IsolationLevel, Statement, TransactionModes};
 use crate::sql::{self, CopyIn, ParsedStatement, PreparedStatement, Response};
 use crate::txn::Transaction;
-use crate::types::{FormatSettings, Value, parse_binary, parse_text};
+use crate::types::io::check_utf8;
+use crate::types::{FormatSettings, Value, parse_binary_parameter, parse_text};
 
 /// Not thread-safe: one connection, one task.
 pub struct Session {
@@ -30,6 +29,8 @@ pub struct Session {
     statements: HashMap<String, Arc<Prepared>>,
     /// GUC_REPORT values as the client knows them.
     reported: Vec<(&'static str, String)>,
+    /// The statement is one of several in a query string.
+    one_of_several: bool,
 }
 
 enum State {
@@ -80,6 +81,7 @@ impl Session {
             state: State::Idle,
             statements: HashMap::new(),
             reported,
+            one_of_several: false,
         })
     }
 
@@ -126,46 +128,45 @@ impl Session {
         }))
     }
 
-    /// Bind message. 08P01 on a wrong number of parameters; input errors as PostgreSQL's.
-    pub fn bind(&mut self, prepared: &Arc<Prepared>, parameters: &[Parameter]) -> Result<Bound> {
+    /// Bind message: the values of the parameters, as many as the statement has, for a portal of this name. A statement
+    /// that the catalog has changed under is looked at again: it may have become impossible.
+    pub fn bind(&mut self, prepared: &Arc<Prepared>, parameters: &[Parameter], portal: &str) -> Result<Bound> {
         self.check_usable(prepared.statement.statement())?;
         if parameters.len() != prepared.parameters.len() {
-            return Err(SqlError::new(
-                SqlState::PROTOCOL_VIOLATION,
-                format!(
-                    "bind message supplies {} parameters, but prepared statement \"\" requires {}",
-                    parameters.len(),
-                    prepared.parameters.len()
-                ),
-            ));
+            return Err(SqlError::internal("a bind message with another number of parameters"));
         }
         let format = self.context.format();
         let mut values = Vec::with_capacity(parameters.len());
         for (i, (parameter, ty)) in parameters.iter().zip(&prepared.parameters).enumerate() {
-            let value = self.read_parameter(parameter, *ty, &format).map_err(|e| match e.fields().context {
-                None if parameter.bytes.is_some() && parameter.binary => {
-                    e.context(format!("unnamed portal parameter ${}", i + 1))
-                }
-                _ => e,
-            })?;
+            let value = self.read_parameter(parameter, *ty, &format, portal, i + 1)?;
             values.push(value.to_scalar(*ty)?);
         }
+        self.context.set_catalog(self.current_catalog());
+        prepared.statement.current(self)?;
         Ok(Bound { prepared: Arc::clone(prepared), parameters: values })
     }
 
-    fn read_parameter(&self, parameter: &Parameter, ty: PgType, format: &FormatSettings) -> Result<Value<'static>> {
+    fn read_parameter(
+        &self,
+        parameter: &Parameter,
+        ty: PgType,
+        format: &FormatSettings,
+        portal: &str,
+        number: usize,
+    ) -> Result<Value<'static>> {
         let Some(bytes) = &parameter.bytes else { return Ok(Value::Null) };
+        let place = || parameter_place(portal, number);
         if parameter.binary {
-            return parse_binary(ty, -1, bytes);
+            return parse_binary_parameter(ty, bytes, number).map_err(|e| e.within(place()));
         }
-        let text = std::str::from_utf8(bytes).map_err(|e| invalid_utf8(bytes, e.valid_up_to()))?;
-        if text.contains('\0') {
-            return Err(invalid_utf8(bytes, text.find('\0').unwrap_or(0)));
-        }
-        if ty.is_reg() {
-            return Ok(Value::Oid(sql::functions::reg_in(ty, text, &self.context)?));
-        }
-        Ok(parse_text(ty, -1, text, format)?.into_owned())
+        let text = check_utf8(bytes).map_err(|e| e.within(place()))?;
+        let value = if ty.is_reg() {
+            sql::functions::reg_in(ty, text, &self.context).map(Value::Oid)
+        } else {
+            parse_text(ty, -1, text, format).map(Value::into_owned)
+        };
+        // PostgreSQL shows the value only if log_parameter_max_length_on_error lets it.
+        value.map_err(|e| e.within(place() + " = '...'"))
     }
 
     /// Runs a statement. Begins the implicit transaction if none is open.
@@ -221,10 +222,10 @@ impl Session {
             let mut txn = self.app.txns.begin();
             txn.set_read_only(self.context.vars().transaction_read_only());
             self.state = State::Implicit(txn);
-        } else if let State::Implicit(txn) | State::Block(txn) = &mut self.state {
-            if !repeatable {
-                txn.refresh_snapshot();
-            }
+        } else if let State::Implicit(txn) | State::Block(txn) = &mut self.state
+            && !repeatable
+        {
+            txn.refresh_snapshot();
         }
         let context = Arc::clone(&self.context);
         match &mut self.state {
@@ -248,9 +249,14 @@ impl Session {
         matches!(self.state, State::Block(_) | State::Failed)
     }
 
+    /// Says whether the statements that follow come several in one query string, which is a transaction block of its own.
+    pub fn set_one_of_several(&mut self, several: bool) {
+        self.one_of_several = several;
+    }
+
     /// Refuses a statement inside a transaction block (CREATE DATABASE).
     pub(crate) fn prevent_in_block(&self, what: &str) -> Result<()> {
-        if self.in_block() {
+        if self.in_block() || self.one_of_several {
             return Err(SqlError::new(
                 SqlState::ACTIVE_SQL_TRANSACTION,
                 format!("{what} cannot run inside a transaction block"),
@@ -262,10 +268,8 @@ impl Session {
     /// BEGIN: an implicit transaction under way becomes the block.
     pub(crate) fn begin_block(&mut self, modes: TransactionModes) -> Result<()> {
         if self.in_block() {
-            self.context.notice(SqlError::new(
-                SqlState::ACTIVE_SQL_TRANSACTION,
-                "there is already a transaction in progress",
-            ));
+            self.context
+                .notice(SqlError::new(SqlState::ACTIVE_SQL_TRANSACTION, "there is already a transaction in progress"));
         }
         self.transaction()?;
         self.state = match std::mem::replace(&mut self.state, State::Idle) {
@@ -330,9 +334,7 @@ impl Session {
     }
 
     fn warn_no_block(&self) {
-        self.context.notice(
-            SqlError::new(SqlState::NO_ACTIVE_SQL_TRANSACTION, "there is no transaction in progress"),
-        );
+        self.context.notice(SqlError::new(SqlState::NO_ACTIVE_SQL_TRANSACTION, "there is no transaction in progress"));
     }
 
     async fn commit(&mut self, txn: &mut Transaction) -> Result<()> {
@@ -458,11 +460,10 @@ impl Session {
     }
 }
 
-fn invalid_utf8(bytes: &[u8], at: usize) -> SqlError {
-    let shown: Vec<String> = bytes[at..].iter().take(3).map(|b| format!("0x{b:02x}")).collect();
-    let shown = if bytes.get(at) == Some(&0) { "0x00".to_owned() } else { shown.join(" ") };
-    SqlError::new(
-        SqlState::CHARACTER_NOT_IN_REPERTOIRE,
-        format!("invalid byte sequence for encoding \"UTF8\": {shown}"),
-    )
+/// Where in a Bind message an error is.
+pub fn parameter_place(portal: &str, number: usize) -> String {
+    match portal {
+        "" => format!("unnamed portal parameter ${number}"),
+        name => format!("portal \"{name}\" parameter ${number}"),
+    }
 }

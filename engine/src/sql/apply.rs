@@ -10,7 +10,9 @@ use std::fmt;
 use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 
-use datafusion::arrow::array::{Array, ArrayRef, BooleanArray, ListArray, RecordBatch, UInt64Array, new_empty_array, new_null_array};
+use datafusion::arrow::array::{
+    Array, ArrayRef, BooleanArray, ListArray, RecordBatch, UInt64Array, new_empty_array, new_null_array,
+};
 use datafusion::arrow::buffer::OffsetBuffer;
 use datafusion::arrow::compute::{concat, concat_batches, take, take_record_batch};
 use datafusion::arrow::datatypes::{Field, SchemaRef};
@@ -30,7 +32,7 @@ use super::udf::df_error;
 
 /// What the outer row gets of the inner rows.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Debug)]
-pub enum ApplyMode {
+pub(crate) enum ApplyMode {
     /// The one value, NULL for no row, 21000 for several.
     Scalar,
     /// All values of the one column, as a list.
@@ -43,7 +45,7 @@ pub enum ApplyMode {
 
 /// The logical node: `input`'s columns, then what the inner query gives.
 #[derive(Clone)]
-pub struct ApplyNode {
+pub(super) struct ApplyNode {
     pub input: LogicalPlan,
     pub inner: Arc<LogicalPlan>,
     /// Placeholder names (without `$`) and the outer expressions that fill them.
@@ -54,7 +56,7 @@ pub struct ApplyNode {
 }
 
 impl ApplyNode {
-    pub fn plan(self) -> LogicalPlan {
+    pub(super) fn plan(self) -> LogicalPlan {
         LogicalPlan::Extension(Extension { node: Arc::new(self) })
     }
 }
@@ -67,7 +69,10 @@ impl fmt::Debug for ApplyNode {
 
 impl PartialEq for ApplyNode {
     fn eq(&self, o: &Self) -> bool {
-        self.input == o.input && self.inner == o.inner && self.values == o.values && self.mode == o.mode
+        self.input == o.input
+            && self.inner == o.inner
+            && self.values == o.values
+            && self.mode == o.mode
             && self.schema == o.schema
     }
 }
@@ -109,7 +114,7 @@ impl UserDefinedLogicalNodeCore for ApplyNode {
 }
 
 /// Fills placeholders, inside the inner plans of Apply too. Names are without `$`.
-pub fn substitute(plan: LogicalPlan, values: &HashMap<String, ScalarValue>) -> DfResult<LogicalPlan> {
+pub(super) fn substitute(plan: LogicalPlan, values: &HashMap<String, ScalarValue>) -> DfResult<LogicalPlan> {
     let replace = |e: Expr| {
         e.transform_up(|e| match &e {
             Expr::Placeholder(p) => match values.get(p.id.trim_start_matches('$')) {
@@ -139,7 +144,7 @@ pub fn substitute(plan: LogicalPlan, values: &HashMap<String, ScalarValue>) -> D
 }
 
 /// The physical node.
-pub struct ApplyExec {
+pub(super) struct ApplyExec {
     input: Arc<dyn ExecutionPlan>,
     shared: Arc<Shared>,
     properties: Arc<PlanProperties>,
@@ -160,7 +165,7 @@ struct Shared {
 const CACHE_ENTRIES_MAX: usize = 10_000;
 
 impl ApplyExec {
-    pub fn new(
+    pub(super) fn new(
         node: &ApplyNode,
         input: Arc<dyn ExecutionPlan>,
         values: Vec<Arc<dyn PhysicalExpr>>,
@@ -254,8 +259,7 @@ impl Shared {
         }
         let mut answers = Vec::with_capacity(rows);
         for row in 0..rows {
-            let key =
-                columns.iter().map(|c| ScalarValue::try_from_array(c, row)).collect::<DfResult<Vec<_>>>()?;
+            let key = columns.iter().map(|c| ScalarValue::try_from_array(c, row)).collect::<DfResult<Vec<_>>>()?;
             answers.push(self.answer(key, context).await?);
         }
         match self.mode {

@@ -14,7 +14,7 @@ use crate::types::{ArrayBuilder, ColumnReader, Value, parse_text, write_text};
 
 /// How a value of one type becomes one of another.
 #[derive(Clone, Copy)]
-pub enum CastPath {
+pub(super) enum CastPath {
     /// Same carrier, same value.
     Relabel,
     Function(&'static CastDef),
@@ -39,7 +39,7 @@ const RELABELS: &[(PgType, PgType, CastContext)] = &[
 ];
 
 /// The cast from `from` to `to` allowed in `context`, if there is one (parse_coerce.c, find_coercion_pathway).
-pub fn cast_path(from: PgType, to: PgType, context: CastContext) -> Option<CastPath> {
+pub(super) fn cast_path(from: PgType, to: PgType, context: CastContext) -> Option<CastPath> {
     if from == to {
         return Some(CastPath::Relabel);
     }
@@ -63,7 +63,7 @@ pub fn cast_path(from: PgType, to: PgType, context: CastContext) -> Option<CastP
 }
 
 /// True if `from` is accepted where `to` is wanted, without a cast being written. Unknown literals go anywhere.
-pub fn can_coerce(from: PgType, to: PgType) -> bool {
+pub(super) fn can_coerce(from: PgType, to: PgType) -> bool {
     if from == to || from == PgType::UNKNOWN {
         return true;
     }
@@ -76,7 +76,7 @@ pub fn can_coerce(from: PgType, to: PgType) -> bool {
 }
 
 /// The expression that takes `expr` along `path`.
-pub fn apply_cast(expr: Expr, from: PgType, to: PgType, typmod: i32, explicit: bool, path: CastPath) -> Expr {
+pub(super) fn apply_cast(expr: Expr, from: PgType, to: PgType, typmod: i32, explicit: bool, path: CastPath) -> Expr {
     let (name, imp, volatility): (&'static str, ScalarImpl, Volatility) = match path {
         CastPath::Relabel => return expr,
         CastPath::Function(cast) => (to.info().name, cast.imp, cast_volatility(from, to)),
@@ -98,7 +98,7 @@ fn cast_volatility(from: PgType, to: PgType) -> Volatility {
 }
 
 /// A type modifier applied to a value that already has the type: `varchar(3)`, `numeric(10,2)`, `timestamp(0)`.
-pub fn apply_typmod(expr: Expr, ty: PgType, typmod: i32, explicit: bool) -> Expr {
+pub(super) fn apply_typmod(expr: Expr, ty: PgType, typmod: i32, explicit: bool) -> Expr {
     if typmod < 0 {
         return expr;
     }
@@ -143,21 +143,23 @@ fn cast_via_text(call: &Call<'_>, args: &[ArrayRef]) -> Result<ArrayRef> {
         let text = std::str::from_utf8(&text).map_err(|_| SqlError::internal("an output function wrote no UTF-8"))?;
         let text = if from == PgType::BPCHAR { text.trim_end_matches(' ') } else { text };
         if call.ret.is_reg() {
-            out.append(&Value::Oid(functions::reg_in(call.ret, text, call.session)?));
+            out.append(&Value::Oid(functions::reg_in(call.ret, text, call.session)?))?;
         } else if call.ret.is_string() {
             // A cast truncates silently when written, and checks when put in.
             let typmod = if call.explicit { -1 } else { call.typmod };
-            out.append(&parse_text(call.ret, typmod, text, &format)?);
+            out.append(&parse_text(call.ret, typmod, text, &format)?)?;
         } else {
-            out.append(&parse_text(call.ret, call.typmod, text, &format)?);
+            out.append(&parse_text(call.ret, call.typmod, text, &format)?)?;
         }
     }
     let out = out.finish();
-    if call.ret.is_string() && call.explicit && call.typmod >= 0 {
-        if let Some(length) = CASTS.get(&(call.ret, call.ret)) {
-            let call = Call { arg_types: &[call.ret], ..*call };
-            return (length.imp)(&call, &[out]);
-        }
+    if call.ret.is_string()
+        && call.explicit
+        && call.typmod >= 0
+        && let Some(length) = CASTS.get(&(call.ret, call.ret))
+    {
+        let call = Call { arg_types: &[call.ret], ..*call };
+        return (length.imp)(&call, &[out]);
     }
     Ok(out)
 }
@@ -169,8 +171,7 @@ fn cast_elements(call: &Call<'_>, args: &[ArrayRef]) -> Result<ArrayRef> {
     };
     let list = args[0].as_list::<i32>();
     let values = list.values();
-    let element_call =
-        Call { arg_types: &[from], ret: to, rows: values.len(), session: call.session, ..*call };
+    let element_call = Call { arg_types: &[from], ret: to, rows: values.len(), session: call.session, ..*call };
     let values = match cast_path(from, to, CastContext::Explicit) {
         Some(CastPath::Relabel) => match CASTS.get(&(to, to)) {
             Some(cast) if call.typmod >= 0 => (cast.imp)(&element_call, &[Arc::clone(values)])?,
@@ -186,15 +187,12 @@ fn cast_elements(call: &Call<'_>, args: &[ArrayRef]) -> Result<ArrayRef> {
 }
 
 /// 42846
-pub fn cannot_cast(from: PgType, to: PgType) -> SqlError {
-    SqlError::new(
-        SqlState::CANNOT_COERCE,
-        format!("cannot cast type {} to {}", from.sql_name(), to.sql_name()),
-    )
+pub(super) fn cannot_cast(from: PgType, to: PgType) -> SqlError {
+    SqlError::new(SqlState::CANNOT_COERCE, format!("cannot cast type {} to {}", from.sql_name(), to.sql_name()))
 }
 
 /// The type that UNION, CASE, VALUES, ARRAY ... agree on (manual, 10.5). `what` names the construct in the error.
-pub fn common_type(types: &[PgType], what: &str) -> Result<PgType> {
+pub(super) fn common_type(types: &[PgType], what: &str) -> Result<PgType> {
     let known: Vec<PgType> = types.iter().copied().filter(|t| *t != PgType::UNKNOWN).collect();
     let Some(&first) = known.first() else { return Ok(PgType::TEXT) };
     if known.iter().all(|t| *t == first) {

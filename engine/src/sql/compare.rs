@@ -17,7 +17,7 @@ use super::udf::Resolved;
 use crate::types::{Interval, json};
 
 /// The comparison that an operator name means.
-pub fn operator(name: &str) -> Option<Operator> {
+pub(crate) fn operator(name: &str) -> Option<Operator> {
     Some(match name {
         "=" => Operator::Eq,
         "<>" => Operator::NotEq,
@@ -30,7 +30,7 @@ pub fn operator(name: &str) -> Option<Operator> {
 }
 
 /// The type in which values of `l` and `r` are compared, if they can be.
-pub fn common(l: PgType, r: PgType) -> Option<PgType> {
+pub(crate) fn common(l: PgType, r: PgType) -> Option<PgType> {
     if l == r {
         return Some(if l == PgType::UNKNOWN || l == PgType::VARCHAR { PgType::TEXT } else { l });
     }
@@ -69,25 +69,24 @@ fn xid(l: PgType, r: PgType) -> Option<PgType> {
 }
 
 /// True if the type has this comparison.
-pub fn comparable(ty: PgType, op: Operator) -> bool {
+pub(crate) fn comparable(ty: PgType, op: Operator) -> bool {
     let ty = ty.element().unwrap_or(ty);
     match ty {
         PgType::JSON | PgType::XML | PgType::UNKNOWN | PgType::RECORD | PgType::VOID | PgType::PG_NODE_TREE => false,
-        PgType::XID | PgType::CID | PgType::ACLITEM => matches!(
-            op,
-            Operator::Eq | Operator::NotEq | Operator::IsDistinctFrom | Operator::IsNotDistinctFrom
-        ),
+        PgType::XID | PgType::CID | PgType::ACLITEM => {
+            matches!(op, Operator::Eq | Operator::NotEq | Operator::IsDistinctFrom | Operator::IsNotDistinctFrom)
+        }
         _ => true,
     }
 }
 
 /// True if the carrier itself sorts as the type does.
-pub fn sorts_natively(ty: PgType) -> bool {
+pub(crate) fn sorts_natively(ty: PgType) -> bool {
     key_function(ty).is_none()
 }
 
 /// The expression to compare values of `ty` by.
-pub fn sort_key(expr: Expr, ty: PgType) -> Expr {
+pub(crate) fn sort_key(expr: Expr, ty: PgType) -> Expr {
     let Some(imp) = key_function(ty) else { return expr };
     let ret = match ty {
         PgType::FLOAT4 | PgType::FLOAT8 => ty,
@@ -108,7 +107,7 @@ pub fn sort_key(expr: Expr, ty: PgType) -> Expr {
 }
 
 /// The sort keys of an array of values of `ty`.
-pub fn key_array(call: &Call<'_>, ty: PgType, values: ArrayRef) -> Result<ArrayRef> {
+pub(crate) fn key_array(call: &Call<'_>, ty: PgType, values: ArrayRef) -> Result<ArrayRef> {
     match key_function(ty) {
         None => Ok(values),
         Some(imp) => imp(&Call { rows: values.len(), arg_types: &[ty], ..*call }, &[values]),
@@ -119,8 +118,12 @@ fn key_function(ty: PgType) -> Option<ScalarImpl> {
     match ty {
         PgType::NUMERIC => Some(numeric_key),
         PgType::INTERVAL => Some(interval_key),
-        PgType::FLOAT4 => Some(|_, args| Ok(float_key::<Float32Type>(&args[0], |f| if f.is_nan() { f32::NAN } else { f + 0.0 }))),
-        PgType::FLOAT8 => Some(|_, args| Ok(float_key::<Float64Type>(&args[0], |f| if f.is_nan() { f64::NAN } else { f + 0.0 }))),
+        PgType::FLOAT4 => {
+            Some(|_, args| Ok(float_key::<Float32Type>(&args[0], |f| if f.is_nan() { f32::NAN } else { f + 0.0 })))
+        }
+        PgType::FLOAT8 => {
+            Some(|_, args| Ok(float_key::<Float64Type>(&args[0], |f| if f.is_nan() { f64::NAN } else { f + 0.0 })))
+        }
         PgType::BPCHAR => Some(bpchar_key),
         PgType::JSONB => Some(jsonb_key),
         _ => None,
@@ -129,7 +132,9 @@ fn key_function(ty: PgType) -> Option<ScalarImpl> {
 
 /// 1.5 and 1.50 are equal: the key is the encoding without the display scale.
 fn numeric_key(_: &Call<'_>, args: &[ArrayRef]) -> Result<ArrayRef> {
-    binary_key(&args[0], args[0].as_binary::<i32>().iter(), |v, out| out.extend_from_slice(crate::types::numeric::sort_key(v)))
+    binary_key(&args[0], args[0].as_binary::<i32>().iter(), |v, out| {
+        out.extend_from_slice(crate::types::numeric::sort_key(v))
+    })
 }
 
 /// '1 month' and '30 days' are equal.

@@ -3,10 +3,10 @@
 use datafusion::common::ScalarValue;
 use kalamdb_catalog::{Result, SqlError};
 
+use super::Response;
 use super::handlers;
 use super::prepared::{Plan, PreparedStatement};
 use super::statement::{Statement, TransactionCommand};
-use super::Response;
 use crate::session::Session;
 
 /// Carries out a statement in the session's transaction.
@@ -28,7 +28,9 @@ pub(crate) async fn execute(
         Statement::Ddl(statement) => handlers::ddl::run(session, prepared, statement).await,
         Statement::Explain(explain) => handlers::explain::run(session, prepared, explain, parameters).await,
         Statement::Transaction(command) => transaction(session, command).await,
-        Statement::SetTransaction { modes, session: whole } => handlers::settings::set_transaction(session, *modes, *whole),
+        Statement::SetTransaction { modes, session: whole } => {
+            handlers::settings::set_transaction(session, *modes, *whole)
+        }
         Statement::Set { name, value, local } => handlers::settings::set(session, name, value.as_deref(), *local),
         Statement::Reset { name } => handlers::settings::reset(session, name.as_deref()),
         Statement::Show { name } => handlers::settings::show(session, name),

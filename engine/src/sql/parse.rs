@@ -3,17 +3,14 @@
 
 use std::sync::Arc;
 
-use kalamdb_catalog::{Result, SqlError, SqlState};
 use datafusion::sql::sqlparser::ast::{self, Expr, Ident, ObjectName};
 use datafusion::sql::sqlparser::dialect::PostgreSqlDialect;
-use datafusion::sql::sqlparser::keywords::Keyword;
 use datafusion::sql::sqlparser::parser::Parser;
 use datafusion::sql::sqlparser::tokenizer::{Token, TokenWithSpan, Tokenizer};
+use kalamdb_catalog::{Result, SqlError, SqlState};
 
 use super::bind::{fold, position};
-use super::statement::{
-    CopyStatement, CopyTarget, IsolationLevel, Statement, TransactionCommand, TransactionModes,
-};
+use super::statement::{CopyStatement, CopyTarget, IsolationLevel, Statement, TransactionCommand, TransactionModes};
 
 /// Nested expressions and queries deeper than this are 54001.
 const DEPTH_MAX: usize = 200;
@@ -44,13 +41,13 @@ pub fn parse(sql: &str) -> Result<Vec<ParsedStatement>> {
 }
 
 /// A stored query: a view's text.
-pub fn query(sql: &str) -> Result<Box<ast::Query>> {
+pub(super) fn query(sql: &str) -> Result<Box<ast::Query>> {
     let mut parser = Sql::new(sql)?;
     parser.parsed(|p| p.parse_query())
 }
 
 /// A stored expression: a column's default.
-pub fn expression(sql: &str) -> Result<Expr> {
+pub(super) fn expression(sql: &str) -> Result<Expr> {
     let mut parser = Sql::new(sql)?;
     parser.parsed(|p| p.parse_expr())
 }
@@ -79,8 +76,7 @@ impl<'a> Sql<'a> {
             };
             SqlError::new(SqlState::SYNTAX_ERROR, what).at(at)
         })?;
-        let inner =
-            Parser::new(&DIALECT).with_recursion_limit(DEPTH_MAX).with_tokens_with_locations(prepared(tokens));
+        let inner = Parser::new(&DIALECT).with_recursion_limit(DEPTH_MAX).with_tokens_with_locations(prepared(tokens));
         Ok(Sql { inner, source })
     }
 
@@ -90,14 +86,6 @@ impl<'a> Sql<'a> {
 
     fn at_end(&self) -> bool {
         self.peek() == Token::EOF
-    }
-
-    /// The keyword at `n` tokens ahead.
-    fn keyword_at(&self, n: usize) -> Keyword {
-        match self.inner.peek_nth_token(n).token {
-            Token::Word(word) if word.quote_style.is_none() => word.keyword,
-            _ => Keyword::NoKeyword,
-        }
     }
 
     fn word_at(&self, n: usize) -> String {
@@ -547,7 +535,9 @@ impl<'a> Sql<'a> {
             Token::Number(n, _) => n,
             Token::Minus => format!("-{}", self.set_value()?),
             Token::Plus => self.set_value()?,
-            Token::Word(word) if word.quote_style.is_some() => kalamdb_catalog::name::quote_ident(&word.value).into_owned(),
+            Token::Word(word) if word.quote_style.is_some() => {
+                kalamdb_catalog::name::quote_ident(&word.value).into_owned()
+            }
             Token::Word(word) => word.value.to_lowercase(),
             other => return Err(syntax_error(self.source, &other, position(self.source, token.span))),
         })
@@ -678,7 +668,8 @@ impl<'a> Sql<'a> {
         self.inner.next_token();
         let place = self.word_at(0);
         if !matches!(place.as_str(), "stdin" | "stdout") {
-            return Err(SqlError::unsupported("COPY with a file or program").hint("Use STDIN or STDOUT; psql's \\copy reads and writes files of the client."));
+            return Err(SqlError::unsupported("COPY with a file or program")
+                .hint("Use STDIN or STDOUT; psql's \\copy reads and writes files of the client."));
         }
         self.inner.next_token();
         let mut options = Vec::new();
@@ -904,8 +895,6 @@ fn syntax_error(source: &str, token: &Token, at: Option<u32>) -> SqlError {
     match token {
         Token::EOF => SqlError::new(SqlState::SYNTAX_ERROR, "syntax error at end of input")
             .at(Some(source.trim_end().chars().count() as u32 + 1)),
-        token => {
-            SqlError::new(SqlState::SYNTAX_ERROR, format!("syntax error at or near \"{token}\"")).at(at)
-        }
+        token => SqlError::new(SqlState::SYNTAX_ERROR, format!("syntax error at or near \"{token}\"")).at(at),
     }
 }

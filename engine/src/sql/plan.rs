@@ -6,16 +6,16 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use datafusion::arrow::array::RecordBatch;
-use datafusion::common::{DFSchema, DataFusionError, Result as DfResult, ScalarValue};
 use datafusion::catalog::Session;
+use datafusion::common::tree_node::{TreeNode, TreeNodeRecursion};
+use datafusion::common::{DFSchema, DataFusionError, Result as DfResult, ScalarValue};
 use datafusion::execution::context::{QueryPlanner, SessionState};
 use datafusion::execution::memory_pool::GreedyMemoryPool;
 use datafusion::execution::runtime_env::RuntimeEnvBuilder;
 use datafusion::execution::session_state::SessionStateBuilder;
 use datafusion::logical_expr::execution_props::ExecutionProps;
-use datafusion::common::tree_node::TreeNode;
-use datafusion::logical_expr::{Expr, LogicalPlan, UserDefinedLogicalNode};
 use datafusion::logical_expr::physical_planning_context::PhysicalPlanningContext;
+use datafusion::logical_expr::{Expr, LogicalPlan, UserDefinedLogicalNode, Volatility};
 use datafusion::physical_expr::{PhysicalExpr, create_physical_expr};
 use datafusion::physical_plan::ExecutionPlan;
 use datafusion::physical_planner::{DefaultPhysicalPlanner, ExtensionPlanner, PhysicalPlanner};
@@ -106,6 +106,7 @@ impl Engine {
         }
         plan = planning(state.optimize(&plan))?;
         check_limits(&plan)?;
+        check_constants(&plan, &statement.session)?;
         let physical = state.query_planner().create_physical_plan(&plan, &state).await.map_err(sql_error)?;
         Ok((cooperative(physical)?, state))
     }
@@ -123,10 +124,8 @@ impl Engine {
 
 /// LIMIT and OFFSET that came as parameters are known only now.
 fn check_limits(plan: &LogicalPlan) -> Result<()> {
-    use datafusion::common::tree_node::TreeNodeRecursion;
-    let negative = |e: &Option<Box<Expr>>| {
-        matches!(e.as_deref(), Some(Expr::Literal(ScalarValue::Int64(Some(n)), _)) if *n < 0)
-    };
+    let negative =
+        |e: &Option<Box<Expr>>| matches!(e.as_deref(), Some(Expr::Literal(ScalarValue::Int64(Some(n)), _)) if *n < 0);
     let mut found = None;
     let walked = plan.apply(|node| {
         if let LogicalPlan::Limit(limit) = node {
@@ -142,12 +141,56 @@ fn check_limits(plan: &LogicalPlan) -> Result<()> {
     found.map_or(Ok(()), |limit| Err(super::bind::negative_row_count(limit)))
 }
 
+/// A constant that is left over could not be folded. Its error is told before any row is announced, as PostgreSQL does,
+/// which folds while it plans.
+fn check_constants(plan: &LogicalPlan, session: &Arc<SessionContext>) -> Result<()> {
+    let mut failed = Ok(());
+    let walked = plan.apply_with_subqueries(|node| {
+        node.apply_expressions(|expr| {
+            expr.apply(|e| {
+                if matches!(e, Expr::Literal(..)) || !is_constant(e) {
+                    return Ok(TreeNodeRecursion::Continue);
+                }
+                failed = evaluate(session, e).map(drop);
+                // One that cannot be evaluated outside its plan is left to it.
+                if matches!(&failed, Err(error) if error.code() == SqlState::INTERNAL_ERROR) {
+                    failed = Ok(());
+                }
+                Ok(if failed.is_err() { TreeNodeRecursion::Stop } else { TreeNodeRecursion::Jump })
+            })
+        })
+    });
+    planning(walked)?;
+    failed
+}
+
+/// True if every row gives the same value, whenever it is computed.
+fn is_constant(expr: &Expr) -> bool {
+    let varies = expr.exists(|e| {
+        Ok(match e {
+            Expr::ScalarFunction(call) => call.func.signature().volatility != Volatility::Immutable,
+            Expr::Literal(..)
+            | Expr::Alias(_)
+            | Expr::BinaryExpr(_)
+            | Expr::Not(_)
+            | Expr::Negative(_)
+            | Expr::IsNull(_)
+            | Expr::IsNotNull(_)
+            | Expr::IsTrue(_)
+            | Expr::IsFalse(_)
+            | Expr::IsNotTrue(_)
+            | Expr::IsNotFalse(_)
+            | Expr::Case(_)
+            | Expr::Cast(_)
+            | Expr::InList(_) => false,
+            _ => true,
+        })
+    });
+    !varies.unwrap_or(true)
+}
+
 /// A physical expression over `schema`, outside any plan.
-pub fn physical_expr(
-    expr: &Expr,
-    schema: &DFSchema,
-    session: &Arc<SessionContext>,
-) -> Result<Arc<dyn PhysicalExpr>> {
+pub fn physical_expr(expr: &Expr, schema: &DFSchema, session: &Arc<SessionContext>) -> Result<Arc<dyn PhysicalExpr>> {
     let mut options = datafusion::common::config::ConfigOptions::new();
     options.extensions.insert(SessionExtension(Arc::clone(session)));
     let mut props = ExecutionProps::new();
@@ -225,11 +268,7 @@ struct Planner;
 
 #[async_trait]
 impl QueryPlanner for Planner {
-    async fn create_physical_plan(
-        &self,
-        plan: &LogicalPlan,
-        state: &dyn Session,
-    ) -> DfResult<Arc<dyn ExecutionPlan>> {
+    async fn create_physical_plan(&self, plan: &LogicalPlan, state: &dyn Session) -> DfResult<Arc<dyn ExecutionPlan>> {
         DefaultPhysicalPlanner::with_extension_planners(vec![Arc::new(ApplyPlanner)])
             .create_physical_plan(plan, state)
             .await

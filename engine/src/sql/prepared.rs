@@ -6,12 +6,12 @@ use datafusion::logical_expr::LogicalPlan;
 use kalamdb_catalog::{Catalog, PgType, Result, SqlError, SqlState};
 use parking_lot::Mutex;
 
+use super::Column;
 use super::bind::{Binder, BoundDml, Parameters, type_of_name};
 use super::fast::Fast;
 use super::handlers;
 use super::parse::ParsedStatement;
 use super::statement::Statement;
-use super::Column;
 use crate::session::{Session, SessionContext};
 
 /// A statement with its plan.
@@ -22,7 +22,7 @@ pub struct PreparedStatement {
 }
 
 /// What binding made of a statement, good for one catalog.
-pub struct BoundStatement {
+pub(crate) struct BoundStatement {
     pub plan: Plan,
     pub parameters: Vec<PgType>,
     pub columns: Option<Vec<Column>>,
@@ -31,10 +31,16 @@ pub struct BoundStatement {
 }
 
 /// How a statement runs.
-pub enum Plan {
+pub(crate) enum Plan {
     /// Not optimised: the optimiser folds functions such as now() and parameters, which differ from run to run.
-    Query { plan: LogicalPlan, fast: Option<Fast> },
-    Dml { dml: BoundDml, fast: Option<Fast> },
+    Query {
+        plan: LogicalPlan,
+        fast: Option<Fast>,
+    },
+    Dml {
+        dml: BoundDml,
+        fast: Option<Fast>,
+    },
     /// Everything else is carried out from its tree.
     Utility,
 }
@@ -47,7 +53,11 @@ impl PreparedStatement {
         catalog: Arc<Catalog>,
     ) -> Result<Self> {
         let bound = bind(session, source, declared, catalog)?;
-        Ok(PreparedStatement { source: source.clone(), declared: declared.to_vec(), bound: Mutex::new(Arc::new(bound)) })
+        Ok(PreparedStatement {
+            source: source.clone(),
+            declared: declared.to_vec(),
+            bound: Mutex::new(Arc::new(bound)),
+        })
     }
 
     pub(crate) fn statement(&self) -> &Arc<Statement> {
@@ -56,10 +66,6 @@ impl PreparedStatement {
 
     pub(crate) fn source(&self) -> &Arc<str> {
         &self.source.source
-    }
-
-    pub(crate) fn parsed(&self) -> &ParsedStatement {
-        &self.source
     }
 
     pub fn parameters(&self) -> Vec<PgType> {
@@ -88,20 +94,21 @@ impl PreparedStatement {
             b.columns.as_ref().map(|c| c.iter().map(|c| (c.name.clone(), c.ty, c.typmod)).collect::<Vec<_>>())
         };
         if types(&fresh) != types(&bound) {
-            return Err(SqlError::new(
-                SqlState::FEATURE_NOT_SUPPORTED,
-                "cached plan must not change result type",
-            ));
+            return Err(SqlError::new(SqlState::FEATURE_NOT_SUPPORTED, "cached plan must not change result type"));
         }
         *self.bound.lock() = Arc::clone(&fresh);
         Ok(fresh)
     }
 }
 
-fn bind(session: &Session, source: &ParsedStatement, declared: &[u32], catalog: Arc<Catalog>) -> Result<BoundStatement> {
+fn bind(
+    session: &Session,
+    source: &ParsedStatement,
+    declared: &[u32],
+    catalog: Arc<Catalog>,
+) -> Result<BoundStatement> {
     let context = session.context();
-    let mut binder =
-        Binder::new(context, Arc::clone(&catalog), &source.source, Parameters::declared(declared)?);
+    let mut binder = Binder::new(context, Arc::clone(&catalog), &source.source, Parameters::declared(declared)?);
     let (plan, columns) = bind_statement(session, context, &mut binder, &source.statement)?;
     let parameters = binder.parameters().finish()?;
     Ok(BoundStatement { plan, parameters, columns, catalog, search_path: raw_search_path(context) })

@@ -2,64 +2,99 @@
 
 use std::sync::Arc;
 
-use kalamdb_catalog::{Result, SqlError, SqlState};
 use datafusion::sql::sqlparser::ast;
+use kalamdb_catalog::{Result, SqlError, SqlState};
 
 /// One statement. `sql::execute` matches it exhaustively.
 #[derive(Clone, Debug)]
-pub enum Statement {
+pub(crate) enum Statement {
     Query(Box<ast::Query>),
     Insert(Box<ast::Insert>),
     Update(Box<ast::Update>),
     Delete(Box<ast::Delete>),
     /// WITH before INSERT, UPDATE or DELETE.
-    With { with: Box<ast::With>, statement: Box<Statement> },
+    With {
+        with: Box<ast::With>,
+        statement: Box<Statement>,
+    },
     CreateTable(Box<CreateTable>),
     Copy(Box<CopyStatement>),
     /// CREATE, ALTER, DROP, TRUNCATE; `handlers::ddl` names what it refuses.
     Ddl(Box<ast::Statement>),
     Explain(Box<Explain>),
     Transaction(TransactionCommand),
-    SetTransaction { modes: TransactionModes, session: bool },
-    Set { name: String, value: Option<String>, local: bool },
-    Reset { name: Option<String> },
-    Show { name: String },
+    SetTransaction {
+        modes: TransactionModes,
+        session: bool,
+    },
+    Set {
+        name: String,
+        value: Option<String>,
+        local: bool,
+    },
+    Reset {
+        name: Option<String>,
+    },
+    Show {
+        name: String,
+    },
     ShowAll,
-    Discard { what: String },
-    Prepare { name: String, types: Vec<ast::DataType>, statement: Arc<Statement> },
-    Execute { name: String, arguments: Vec<ast::Expr> },
-    Deallocate { name: Option<String> },
-    Close { name: Option<String> },
+    Discard {
+        what: String,
+    },
+    Prepare {
+        name: String,
+        types: Vec<ast::DataType>,
+        statement: Arc<Statement>,
+    },
+    Execute {
+        name: String,
+        arguments: Vec<ast::Expr>,
+    },
+    Deallocate {
+        name: Option<String>,
+    },
+    Close {
+        name: Option<String>,
+    },
     Unlisten,
     /// VACUUM, ANALYZE, CHECKPOINT
-    Maintenance { tag: &'static str, tables: Vec<ast::ObjectName> },
+    Maintenance {
+        tag: &'static str,
+        tables: Vec<ast::ObjectName>,
+    },
     /// A statement whose whole effect is already so (SET ROLE NONE).
-    Accepted { tag: &'static str },
+    Accepted {
+        tag: &'static str,
+    },
 }
 
 #[derive(Clone, Debug)]
-pub enum TransactionCommand {
+pub(crate) enum TransactionCommand {
     /// `start`: written as START TRANSACTION, which is its tag.
-    Begin { modes: TransactionModes, start: bool },
+    Begin {
+        modes: TransactionModes,
+        start: bool,
+    },
     Commit,
     Rollback,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum IsolationLevel {
+pub(crate) enum IsolationLevel {
     ReadCommitted,
     RepeatableRead,
 }
 
 #[derive(Clone, Copy, Default, Debug)]
-pub struct TransactionModes {
+pub(crate) struct TransactionModes {
     pub isolation: Option<IsolationLevel>,
     pub read_only: Option<bool>,
 }
 
 /// CREATE TABLE with what sqlparser's grammar lacks.
 #[derive(Clone, Debug)]
-pub struct CreateTable {
+pub(crate) struct CreateTable {
     pub create: ast::CreateTable,
     /// LIKE items of the column list: the table, and the INCLUDING options in lower case.
     pub likes: Vec<(ast::ObjectName, Vec<String>)>,
@@ -70,7 +105,7 @@ pub struct CreateTable {
 }
 
 #[derive(Clone, Debug)]
-pub struct CopyStatement {
+pub(crate) struct CopyStatement {
     pub target: CopyTarget,
     pub columns: Vec<ast::Ident>,
     pub from: bool,
@@ -79,13 +114,13 @@ pub struct CopyStatement {
 }
 
 #[derive(Clone, Debug)]
-pub enum CopyTarget {
+pub(crate) enum CopyTarget {
     Table(ast::ObjectName),
     Query(Box<ast::Query>),
 }
 
 #[derive(Clone, Debug)]
-pub struct Explain {
+pub(crate) struct Explain {
     pub statement: Statement,
     pub analyze: bool,
     pub verbose: bool,
@@ -94,16 +129,13 @@ pub struct Explain {
 
 impl Statement {
     /// True for what a failed transaction block still takes.
-    pub fn ends_transaction(&self) -> bool {
-        matches!(
-            self,
-            Statement::Transaction(TransactionCommand::Commit | TransactionCommand::Rollback)
-        )
+    pub(crate) fn ends_transaction(&self) -> bool {
+        matches!(self, Statement::Transaction(TransactionCommand::Commit | TransactionCommand::Rollback))
     }
 }
 
 /// EXPLAIN with its options; 0A000 for those without effect here.
-pub fn explain(
+pub(crate) fn explain(
     mut analyze: bool,
     mut verbose: bool,
     statement: Statement,
@@ -138,10 +170,7 @@ pub fn explain(
                 }
             },
             other => {
-                return Err(SqlError::new(
-                    SqlState::SYNTAX_ERROR,
-                    format!("unrecognized EXPLAIN option \"{other}\""),
-                ));
+                return Err(SqlError::new(SqlState::SYNTAX_ERROR, format!("unrecognized EXPLAIN option \"{other}\"")));
             }
         }
     }

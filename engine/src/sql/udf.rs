@@ -20,7 +20,7 @@ use crate::session::SessionContext;
 
 /// Carries the session in DataFusion's configuration.
 #[derive(Clone, Debug)]
-pub struct SessionExtension(pub Arc<SessionContext>);
+pub(crate) struct SessionExtension(pub Arc<SessionContext>);
 
 impl ConfigExtension for SessionExtension {
     const PREFIX: &'static str = "kalamdb";
@@ -45,7 +45,7 @@ impl ExtensionOptions for SessionExtension {
 }
 
 /// The session that `config` was made for.
-pub fn session_of(config: &ConfigOptions) -> DfResult<&Arc<SessionContext>> {
+pub(crate) fn session_of(config: &ConfigOptions) -> DfResult<&Arc<SessionContext>> {
     match config.extensions.get::<SessionExtension>() {
         Some(extension) => Ok(&extension.0),
         None => Err(df_error(SqlError::internal("a plan runs without a session"))),
@@ -53,13 +53,13 @@ pub fn session_of(config: &ConfigOptions) -> DfResult<&Arc<SessionContext>> {
 }
 
 /// Our error as DataFusion carries it; `plan::sql_error` takes it out again.
-pub fn df_error(error: SqlError) -> DataFusionError {
+pub(crate) fn df_error(error: SqlError) -> DataFusionError {
     DataFusionError::External(Box::new(error))
 }
 
 /// What makes one resolved function.
 #[derive(Clone)]
-pub struct Resolved {
+pub(crate) struct Resolved {
     pub name: &'static str,
     pub args: Vec<PgType>,
     pub ret: PgType,
@@ -73,7 +73,7 @@ pub struct Resolved {
 
 impl Resolved {
     /// The call as an expression; `args` already have the carriers of `self.args`.
-    pub fn call(self, args: Vec<Expr>) -> Expr {
+    pub(crate) fn call(self, args: Vec<Expr>) -> Expr {
         let udf = ScalarUDF::new_from_impl(PgFunction::new(self));
         Expr::ScalarFunction(datafusion::logical_expr::expr::ScalarFunction::new_udf(Arc::new(udf), args))
     }
@@ -168,6 +168,6 @@ impl ScalarUDFImpl for PgFunction {
 }
 
 /// The resolved function behind a DataFusion function, if it is one of ours.
-pub fn resolved_of(udf: &ScalarUDF) -> Option<&Resolved> {
+pub(crate) fn resolved_of(udf: &ScalarUDF) -> Option<&Resolved> {
     udf.inner().downcast_ref::<PgFunction>().map(|f| &f.resolved)
 }

@@ -293,7 +293,7 @@ impl BatchDecoder {
 
     /// The arrays, in projection order; the decoder starts anew.
     pub fn finish(&mut self) -> Result<Vec<ArrayRef>> {
-        let projection: Vec<ScanColumn> = self.outputs.iter().map(|o| column_of(o)).collect();
+        let projection: Vec<ScanColumn> = self.outputs.iter().map(column_of).collect();
         let rows = self.capacity.min(self.len.max(16) * 2);
         let fresh = projection.iter().map(|column| output(&self.layout, *column, rows)).collect();
         self.len = 0;

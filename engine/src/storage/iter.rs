@@ -97,7 +97,8 @@ impl RowIter {
         RowRef { key: &self.key, seq: self.seq, row }
     }
 
-    /// The next row.
+    /// The next row. Not an `Iterator`: rows are lent.
+    #[allow(clippy::should_implement_trait)]
     pub fn next(&mut self) -> Result<Option<RowRef<'_>>> {
         Ok(if self.advance()? { Some(self.current()) } else { None })
     }

@@ -5,12 +5,12 @@
 
 mod batch;
 mod bulk;
+pub mod catalog_store;
 mod cell;
 mod change_log;
 mod error;
 mod gc;
 mod iter;
-pub mod catalog_store;
 pub mod keys;
 mod open;
 pub mod row_codec;

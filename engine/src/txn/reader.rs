@@ -115,7 +115,8 @@ pub struct TxnScan {
 }
 
 impl TxnScan {
-    /// The next row.
+    /// The next row. Not an `Iterator`: rows are lent.
+    #[allow(clippy::should_implement_trait)]
     #[inline]
     pub fn next(&mut self) -> Result<Option<RowRef<'_>>> {
         if self.own.is_none() {

@@ -84,7 +84,7 @@ fn hexadecimal(s: &str) -> Option<f64> {
 }
 
 /// The input of float8.
-pub fn parse_float8(text: &str) -> Result<f64> {
+pub(crate) fn parse_float8(text: &str) -> Result<f64> {
     const NAME: &str = "double precision";
     let s = trim(text);
     if let Some(nonzero) = decimal(s) {
@@ -98,7 +98,7 @@ pub fn parse_float8(text: &str) -> Result<f64> {
 }
 
 /// The input of float4.
-pub fn parse_float4(text: &str) -> Result<f32> {
+pub(crate) fn parse_float4(text: &str) -> Result<f32> {
     const NAME: &str = "real";
     let s = trim(text);
     if let Some(nonzero) = decimal(s) {
@@ -161,7 +161,7 @@ fn shortest_float4(v: f32) -> String {
 }
 
 /// The output of float8.
-pub fn write_float8(v: f64, extra_float_digits: i32, out: &mut Vec<u8>) {
+pub(crate) fn write_float8(v: f64, extra_float_digits: i32, out: &mut Vec<u8>) {
     if write_special(v, out) {
         return;
     }
@@ -177,7 +177,7 @@ pub fn write_float8(v: f64, extra_float_digits: i32, out: &mut Vec<u8>) {
 }
 
 /// The output of float4.
-pub fn write_float4(v: f32, extra_float_digits: i32, out: &mut Vec<u8>) {
+pub(crate) fn write_float4(v: f32, extra_float_digits: i32, out: &mut Vec<u8>) {
     if write_special(f64::from(v), out) {
         return;
     }
@@ -258,7 +258,7 @@ fn integer(s: &str) -> Option<(i128, bool)> {
 macro_rules! parse_int {
     ($name:ident, $t:ty, $type_name:literal, $doc:literal) => {
         #[doc = $doc]
-        pub fn $name(text: &str) -> Result<$t> {
+        pub(crate) fn $name(text: &str) -> Result<$t> {
             // As in PostgreSQL too many digits are reported before what may follow them.
             let (value, junk) = integer(trim(text)).ok_or_else(|| invalid($type_name, text))?;
             let value = <$t>::try_from(value).map_err(|_| out_of_range($type_name, text))?;
@@ -271,17 +271,8 @@ parse_int!(parse_int2, i16, "smallint", "The input of int2.");
 parse_int!(parse_int4, i32, "integer", "The input of int4.");
 parse_int!(parse_int8, i64, "bigint", "The input of int8.");
 
-/// The input of oid: as `strtoul`, so that -1 is the largest.
-pub fn parse_oid(text: &str) -> Result<u32> {
-    match integer(trim(text)) {
-        Some((v, false)) if v >= 0 => u32::try_from(v).map_err(|_| out_of_range("oid", text)),
-        Some((v, false)) => i32::try_from(v).map(|v| v as u32).map_err(|_| out_of_range("oid", text)),
-        Some((_, true)) | None => Err(invalid("oid", text)),
-    }
-}
-
 /// The input of boolean: unique prefixes of true, false, yes, no, on, off; 1 and 0.
-pub fn parse_bool(text: &str) -> Result<bool> {
+pub(crate) fn parse_bool(text: &str) -> Result<bool> {
     let word = trim(text).to_ascii_lowercase();
     let prefix = |full: &str, min: usize| word.len() >= min && full.starts_with(&word);
     if prefix("true", 1) || prefix("yes", 1) || prefix("on", 2) || word == "1" {
@@ -333,7 +324,7 @@ mod tests {
         // Halfway to a neighbour, so one digit more; a tie, so the even digit.
         assert_eq!(f8(71894283846094500.0, 1), "7.1894283846094496e+16");
         assert_eq!(f4(-573224832.0, 1), "-5.7322483e+08");
-        assert_eq!(f4(3284952.25, 1), "3.2849522e+06");
+        assert_eq!(f4(3_284_952.3, 1), "3.2849522e+06");
         assert_eq!(f8(0.1 + 0.2, 0), "0.3");
         assert_eq!(f8(1.0 / 3.0, -5), "0.3333333333");
         assert_eq!(f8(1e15, 0), "1e+15");
@@ -356,7 +347,7 @@ mod tests {
     }
 
     #[test]
-    fn integers_booleans_oids() {
+    fn integers_booleans() {
         assert_eq!(parse_int4(" -12 ").unwrap(), -12);
         assert_eq!(
             parse_int4("2147483648").unwrap_err().message(),
@@ -364,7 +355,6 @@ mod tests {
         );
         assert_eq!(parse_int2("1.5").unwrap_err().message(), "invalid input syntax for type smallint: \"1.5\"");
         assert_eq!(parse_int8("").unwrap_err().code(), SqlState::INVALID_TEXT_REPRESENTATION);
-        assert_eq!(parse_oid("-1").unwrap(), u32::MAX);
         for (t, v) in [("t", true), ("YE", true), ("on", true), ("of", false), ("0", false), ("fals", false)] {
             assert_eq!(parse_bool(t).unwrap(), v);
         }

@@ -107,13 +107,28 @@ pub fn write_text(ty: PgType, value: &Value<'_>, fs: &FormatSettings, out: &mut 
     }
 }
 
-/// Reads the binary form of a value (the type's receive function). Left-over bytes are `22P03` "incorrect binary data
-/// format", to which the caller adds where: PostgreSQL says "incorrect binary data format in bind parameter 1".
+/// Reads the binary form of a value (the type's receive function). Left-over bytes are `22P03`.
 pub fn parse_binary(ty: PgType, typmod: i32, data: &[u8]) -> Result<Value<'static>> {
     let mut r = Reader(data);
-    let value = match ty {
-        t if t.element().is_some() => Value::Array(array::parse_binary(t, typmod, &mut r)?),
-        PgType::INT2VECTOR | PgType::OIDVECTOR => Value::Array(array::parse_binary(ty, -1, &mut r)?),
+    let value = read_binary(ty, typmod, &mut r)?;
+    if r.0.is_empty() { Ok(value) } else { Err(left_over("")) }
+}
+
+/// As [`parse_binary`], for the parameter of this number, counted from 1.
+pub fn parse_binary_parameter(ty: PgType, data: &[u8], number: usize) -> Result<Value<'static>> {
+    let mut r = Reader(data);
+    let value = read_binary(ty, -1, &mut r)?;
+    if r.0.is_empty() { Ok(value) } else { Err(left_over(&format!(" in bind parameter {number}"))) }
+}
+
+fn left_over(place: &str) -> SqlError {
+    SqlError::new(SqlState::INVALID_BINARY_REPRESENTATION, format!("incorrect binary data format{place}"))
+}
+
+fn read_binary(ty: PgType, typmod: i32, r: &mut Reader<'_>) -> Result<Value<'static>> {
+    Ok(match ty {
+        t if t.element().is_some() => Value::Array(array::parse_binary(t, typmod, r)?),
+        PgType::INT2VECTOR | PgType::OIDVECTOR => Value::Array(array::parse_binary(ty, -1, r)?),
         PgType::BOOL => Value::Bool(r.array::<1>()?[0] != 0),
         PgType::INT2 => Value::Int2(i16::from_be_bytes(r.array()?)),
         PgType::INT4 => Value::Int4(r.i32()?),
@@ -166,11 +181,7 @@ pub fn parse_binary(ty: PgType, typmod: i32, data: &[u8]) -> Result<Value<'stati
                 format!("no binary input function available for type {}", t.sql_name()),
             ));
         }
-    };
-    if !r.0.is_empty() {
-        return Err(SqlError::new(SqlState::INVALID_BINARY_REPRESENTATION, "incorrect binary data format"));
-    }
-    Ok(value)
+    })
 }
 
 /// Appends the binary form of a value (the type's send function), without a length. NULL appends nothing.

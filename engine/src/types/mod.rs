@@ -15,7 +15,7 @@ mod settings;
 mod value;
 
 pub use interval::Interval;
-pub use io::{parse_binary, parse_text, write_binary, write_text};
+pub use io::{parse_binary, parse_binary_parameter, parse_text, write_binary, write_text};
 pub use numeric::Numeric;
 pub use settings::{ByteaOutput, DateOrder, DateStyle, FormatSettings, IntervalStyle};
 pub use value::{ArrayBuilder, ColumnReader, Value};

@@ -30,7 +30,7 @@ use crate::types::{ArrayBuilder, Value};
 
 /// Equalities the caller filters by: `column = constant`. Columns that a table does not look at are ignored.
 #[derive(Clone, Copy, Default, Debug)]
-pub struct Hint<'a> {
+pub(crate) struct Hint<'a> {
     /// A column of an oid type.
     pub oid: Option<(&'a str, Oid)>,
     /// A column of type name.
@@ -50,13 +50,13 @@ impl Hint<'_> {
 
 /// A virtual table as DataFusion reads it.
 #[derive(Debug)]
-pub struct VirtualTable {
+pub(crate) struct VirtualTable {
     table: Arc<CachedTableData>,
     schema: SchemaRef,
 }
 
 impl VirtualTable {
-    pub fn new(table: Arc<CachedTableData>) -> Self {
+    pub(crate) fn new(table: Arc<CachedTableData>) -> Self {
         let mut fields: Vec<Arc<Field>> = table.arrow_schema().fields().iter().cloned().collect();
         for column in super::system_columns(&table) {
             fields.push(Arc::new(Field::new(column.name, column.ty.arrow(), true)));
@@ -113,7 +113,7 @@ fn hint_of(filters: &[Expr]) -> Hint<'_> {
 }
 
 /// All rows of a virtual table, in the carriers of its columns.
-pub fn rows(table: &CachedTableData, hint: &Hint<'_>, session: &SessionContext) -> Result<RecordBatch> {
+pub(crate) fn rows(table: &CachedTableData, hint: &Hint<'_>, session: &SessionContext) -> Result<RecordBatch> {
     let TableKind::Virtual(id) = table.definition.kind else {
         return Err(SqlError::internal(format!("{} is not a virtual table", table.definition.name)));
     };

@@ -65,10 +65,11 @@ pub(super) fn pg_class(rows: &mut Rows<'_>, hint: &Hint<'_>, session: &SessionCo
         if hint.admits_oid("oid", t.oid) && hint.admits_name("relname", &t.name) {
             push_relation(rows, t)?;
         }
-        if let Some(key) = &t.primary_key {
-            if hint.admits_oid("oid", key.index_oid) && hint.admits_name("relname", &key.name) {
-                push_index(rows, t, key.index_oid, &key.name, key.columns.len())?;
-            }
+        if let Some(key) = &t.primary_key
+            && hint.admits_oid("oid", key.index_oid)
+            && hint.admits_name("relname", &key.name)
+        {
+            push_index(rows, t, key.index_oid, &key.name, key.columns.len())?;
         }
     }
     Ok(())

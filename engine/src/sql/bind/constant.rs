@@ -1,7 +1,7 @@
 //! Literals.
 
-use kalamdb_catalog::{PgType, Result, SqlError, SqlState};
 use datafusion::sql::sqlparser::ast::{self, Value as Ast};
+use kalamdb_catalog::{PgType, Result, SqlError, SqlState};
 
 use super::{Binder, Kind, Typed};
 use crate::types::{Numeric, Value};
@@ -31,8 +31,9 @@ impl Binder<'_> {
     fn parameter(&mut self, name: &str, position: Option<u32>) -> Result<Typed> {
         let index = name.strip_prefix('$').and_then(|n| n.parse::<usize>().ok()).filter(|n| (1..=65535).contains(n));
         let Some(index) = index else {
-            return Err(SqlError::new(SqlState::UNDEFINED_PARAMETER, format!("there is no parameter {name}"))
-                .at(position));
+            return Err(
+                SqlError::new(SqlState::UNDEFINED_PARAMETER, format!("there is no parameter {name}")).at(position)
+            );
         };
         Ok(match self.parameters.get(index) {
             Some(ty) => Typed::new(super::typed::placeholder(format!("${index}"), ty), ty),
@@ -48,6 +49,12 @@ fn number(digits: &str) -> Result<Typed> {
     }
     if let Ok(n) = digits.parse::<i64>() {
         return Ok(Typed::literal(&Value::Int8(n), PgType::INT8));
+    }
+    if digits.contains('_') {
+        return Err(SqlError::new(
+            SqlState::SYNTAX_ERROR,
+            format!("trailing junk after numeric literal at or near \"{digits}\""),
+        ));
     }
     let n = Numeric::parse(digits)?;
     Ok(Typed::literal(&Value::Bytes(n.encode().into()), PgType::NUMERIC))

@@ -8,8 +8,8 @@ use std::sync::Arc;
 
 use datafusion::common::Column as DfColumn;
 use datafusion::logical_expr::{Expr, LogicalPlan, LogicalPlanBuilder};
-use kalamdb_catalog::{CachedTableData, ColumnDefinition, PgType, Result, SqlError, SqlState};
 use datafusion::sql::sqlparser::ast;
+use kalamdb_catalog::{CachedTableData, ColumnDefinition, PgType, Result, SqlError, SqlState};
 
 use super::scope::{Clause, Relation, Scope, ScopeColumn};
 use super::select::{BoundQuery, Env, Target};
@@ -22,7 +22,7 @@ use crate::sql::{Column, parse};
 use crate::types::Value;
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum DmlKind {
+pub(crate) enum DmlKind {
     Insert,
     Update,
     Delete,
@@ -30,7 +30,7 @@ pub enum DmlKind {
 
 /// A bound INSERT, UPDATE or DELETE.
 #[derive(Clone, Debug)]
-pub struct BoundDml {
+pub(crate) struct BoundDml {
     pub kind: DmlKind,
     pub table: Arc<CachedTableData>,
     pub plan: LogicalPlan,
@@ -42,7 +42,7 @@ pub struct BoundDml {
 /// The expressions of a single-table statement. `returning` is over the new values `new#i` (INSERT, UPDATE) or the table's
 /// columns (DELETE).
 #[derive(Clone, Debug)]
-pub struct SimpleDml {
+pub(crate) struct SimpleDml {
     pub filter: Option<Expr>,
     /// Rows of new values; UPDATE has one.
     pub rows: Vec<Vec<Expr>>,
@@ -50,7 +50,7 @@ pub struct SimpleDml {
 }
 
 impl Binder<'_> {
-    pub fn insert(&mut self, insert: &ast::Insert) -> Result<BoundDml> {
+    pub(crate) fn insert(&mut self, insert: &ast::Insert) -> Result<BoundDml> {
         refuse_insert_clauses(insert)?;
         if !insert.into {
             let ast::TableObject::TableName(name) = &insert.table else {
@@ -76,17 +76,17 @@ impl Binder<'_> {
     }
 
     /// The table a statement writes: never a view or a system table.
-    pub fn target_table(&mut self, name: &ast::ObjectName, verb: &str) -> Result<Arc<CachedTableData>> {
+    pub(crate) fn target_table(&mut self, name: &ast::ObjectName, verb: &str) -> Result<Arc<CachedTableData>> {
         let parts = name_parts(name)?;
         let position = self.position(name_span(name));
-        if let [single] = parts.as_slice() {
-            if self.ctes.iter().any(|c| c.name == *single) {
-                return Err(SqlError::new(
-                    SqlState::SYNTAX_ERROR,
-                    format!("relation \"{single}\" cannot be the target of a modifying statement"),
-                )
-                .at(position));
-            }
+        if let [single] = parts.as_slice()
+            && self.ctes.iter().any(|c| c.name == *single)
+        {
+            return Err(SqlError::new(
+                SqlState::SYNTAX_ERROR,
+                format!("relation \"{single}\" cannot be the target of a modifying statement"),
+            )
+            .at(position));
         }
         let table = self.relation(&parts).map_err(|e| e.at(position))?;
         let name = &table.definition.name;
@@ -141,32 +141,28 @@ impl Binder<'_> {
         };
         if let (ast::SetExpr::Values(values), None, None, None, None) =
             (query.body.as_ref(), &query.with, &query.order_by, &query.limit_clause, &query.fetch)
+            && !values.rows.iter().any(|r| r.content.iter().any(contains_subquery))
         {
-            if !values.rows.iter().any(|r| r.content.iter().any(contains_subquery)) {
-                let width = values.rows.first().map_or(0, |r| r.content.len());
-                let mut rows = Vec::with_capacity(values.rows.len());
-                for row in &values.rows {
-                    if row.content.len() != width {
-                        return Err(SqlError::new(
-                            SqlState::SYNTAX_ERROR,
-                            "VALUES lists must all be the same length",
-                        )
+            let width = values.rows.first().map_or(0, |r| r.content.len());
+            let mut rows = Vec::with_capacity(values.rows.len());
+            for row in &values.rows {
+                if row.content.len() != width {
+                    return Err(SqlError::new(SqlState::SYNTAX_ERROR, "VALUES lists must all be the same length")
                         .at(row.content.first().and_then(|e| self.position(ast::Spanned::span(e)))));
-                    }
-                    check_width(row.content.len(), targets.len(), wanted.is_some()).map_err(|e| {
-                        let at = row.content.get(targets.len().min(row.content.len().saturating_sub(1)));
-                        e.at(at.and_then(|x| self.position(ast::Spanned::span(x))))
-                    })?;
-                    let mut given = Vec::with_capacity(row.content.len());
-                    for (e, target) in row.content.iter().zip(&targets) {
-                        if !is_default(e) {
-                            given.push((*target, self.value_for(e, &columns[*target])?));
-                        }
-                    }
-                    rows.push(self.complete_row(&columns, given)?);
                 }
-                return self.rows_plan(rows, &columns);
+                check_width(row.content.len(), targets.len(), wanted.is_some()).map_err(|e| {
+                    let at = row.content.get(targets.len().min(row.content.len().saturating_sub(1)));
+                    e.at(at.and_then(|x| self.position(ast::Spanned::span(x))))
+                })?;
+                let mut given = Vec::with_capacity(row.content.len());
+                for (e, target) in row.content.iter().zip(&targets) {
+                    if !is_default(e) {
+                        given.push((*target, self.value_for(e, &columns[*target])?));
+                    }
+                }
+                rows.push(self.complete_row(&columns, given)?);
             }
+            return self.rows_plan(rows, &columns);
         }
         let mut bound = self.bind_query(query, None)?;
         check_width(bound.columns.len(), targets.len(), wanted.is_some())?;
@@ -187,12 +183,14 @@ impl Binder<'_> {
         Ok((plan, None))
     }
 
-    fn assign_columns(&mut self, bound: &mut BoundQuery, columns: &[ColumnDefinition], targets: &[usize]) -> Result<()> {
-        let wanted: Vec<(PgType, i32)> = targets
-            .iter()
-            .take(bound.columns.len())
-            .map(|t| (columns[*t].ty, columns[*t].typmod))
-            .collect();
+    fn assign_columns(
+        &mut self,
+        bound: &mut BoundQuery,
+        columns: &[ColumnDefinition],
+        targets: &[usize],
+    ) -> Result<()> {
+        let wanted: Vec<(PgType, i32)> =
+            targets.iter().take(bound.columns.len()).map(|t| (columns[*t].ty, columns[*t].typmod)).collect();
         for (have, target) in bound.columns.iter().zip(targets) {
             let column = &columns[*target];
             let possible = have.ty == PgType::UNKNOWN
@@ -253,14 +251,11 @@ impl Binder<'_> {
         for (i, typed) in given {
             row[i] = Some(typed);
         }
-        row.into_iter()
-            .zip(columns)
-            .map(|(typed, column)| typed.map_or_else(|| self.default_of(column), Ok))
-            .collect()
+        row.into_iter().zip(columns).map(|(typed, column)| typed.map_or_else(|| self.default_of(column), Ok)).collect()
     }
 
     /// DEFAULT of a column, or NULL.
-    pub fn default_of(&mut self, column: &ColumnDefinition) -> Result<Typed> {
+    pub(crate) fn default_of(&mut self, column: &ColumnDefinition) -> Result<Typed> {
         let Some(text) = &column.default else {
             let mut null = Typed::literal(&Value::Null, column.ty);
             null.typmod = column.typmod;
@@ -271,17 +266,16 @@ impl Binder<'_> {
     }
 
     /// Binds a DEFAULT expression: no columns, no subqueries, no aggregates.
-    pub fn default_expr(&mut self, e: &ast::Expr, column: &ColumnDefinition) -> Result<Typed> {
+    pub(crate) fn default_expr(&mut self, e: &ast::Expr, column: &ColumnDefinition) -> Result<Typed> {
         let scope = Scope::default();
         let applies = RefCell::new(Vec::new());
         let outer = RefCell::new(Vec::new());
         let ctx = Env { parent: None, outer: &outer }.ctx(&scope, Clause::Default, &applies);
         let typed = self.expr(e, &ctx).map_err(|error| match error.code() {
-            SqlState::UNDEFINED_COLUMN | SqlState::UNDEFINED_TABLE => SqlError::new(
-                SqlState::FEATURE_NOT_SUPPORTED,
-                "cannot use column reference in DEFAULT expression",
-            )
-            .at(error.fields().position),
+            SqlState::UNDEFINED_COLUMN | SqlState::UNDEFINED_TABLE => {
+                SqlError::new(SqlState::FEATURE_NOT_SUPPORTED, "cannot use column reference in DEFAULT expression")
+                    .at(error.fields().position)
+            }
             _ => error,
         })?;
         if !applies.borrow().is_empty() {
@@ -307,7 +301,7 @@ impl Binder<'_> {
         })
     }
 
-    pub fn update(&mut self, update: &ast::Update) -> Result<BoundDml> {
+    pub(crate) fn update(&mut self, update: &ast::Update) -> Result<BoundDml> {
         if update.or.is_some() || !update.order_by.is_empty() || update.limit.is_some() || update.output.is_some() {
             return Err(SqlError::unsupported("UPDATE with ORDER BY, LIMIT, OR or OUTPUT"));
         }
@@ -350,7 +344,7 @@ impl Binder<'_> {
         Ok(BoundDml { kind: DmlKind::Update, table, plan, returning, simple })
     }
 
-    pub fn delete(&mut self, delete: &ast::Delete) -> Result<BoundDml> {
+    pub(crate) fn delete(&mut self, delete: &ast::Delete) -> Result<BoundDml> {
         if !delete.order_by.is_empty() || delete.limit.is_some() || !delete.tables.is_empty() || delete.output.is_some()
         {
             return Err(SqlError::unsupported("DELETE with ORDER BY, LIMIT, several tables or OUTPUT"));
@@ -380,8 +374,8 @@ impl Binder<'_> {
         exprs.extend(shown.iter().enumerate().map(|(i, e)| e.clone().alias(format!("returning#{i}"))));
         let plan = planning(LogicalPlanBuilder::from(plan).project(exprs).and_then(|b| b.build()))?;
         let returning = items.map(columns_of);
-        let simple = (using.is_empty() && plain)
-            .then(|| Box::new(SimpleDml { filter, rows: Vec::new(), returning: shown }));
+        let simple =
+            (using.is_empty() && plain).then(|| Box::new(SimpleDml { filter, rows: Vec::new(), returning: shown }));
         Ok(BoundDml { kind: DmlKind::Delete, table, plan, returning, simple })
     }
 
@@ -398,15 +392,14 @@ impl Binder<'_> {
         if from.is_empty() {
             return Ok((relation, target.plan, target.scope));
         }
-        let other = self.from_list(from, env)?;
+        let other = self.relations_of(from, env)?;
         if other.scope.relations.iter().any(|r| r.named && r.name == relation.name) {
             return Err(SqlError::new(
                 SqlState::DUPLICATE_ALIAS,
                 format!("table name \"{}\" specified more than once", relation.name),
             ));
         }
-        let plan =
-            planning(LogicalPlanBuilder::from(target.plan).cross_join(other.plan).and_then(|b| b.build()))?;
+        let plan = planning(LogicalPlanBuilder::from(target.plan).cross_join(other.plan).and_then(|b| b.build()))?;
         let mut scope = target.scope;
         scope.extend(other.scope);
         Ok((relation, plan, scope))
@@ -428,8 +421,7 @@ impl Binder<'_> {
         let applies = applies.into_inner();
         let plain = applies.is_empty();
         let plan = self.attach(plan, applies)?;
-        let plan =
-            planning(LogicalPlanBuilder::from(plan).filter(condition.clone()).and_then(|b| b.build()))?;
+        let plan = planning(LogicalPlanBuilder::from(plan).filter(condition.clone()).and_then(|b| b.build()))?;
         Ok((plan, Some(condition), plain))
     }
 

@@ -2,8 +2,8 @@
 
 use datafusion::logical_expr::expr::{Between, Case, InList};
 use datafusion::logical_expr::{BinaryExpr, Expr, Operator, lit};
-use kalamdb_catalog::{PgType, Result, SqlError, SqlState};
 use datafusion::sql::sqlparser::ast::{self, BinaryOperator as Op, Spanned, UnaryOperator};
+use kalamdb_catalog::{PgType, Result, SqlError, SqlState};
 
 use super::resolve::{Candidate, Choice, choose};
 use super::scope::{Ctx, ScopeColumn};
@@ -28,7 +28,7 @@ impl Candidate for &'static OpDef {
 
 impl Binder<'_> {
     /// Binds an expression where `ctx` says what names mean.
-    pub fn expr(&mut self, e: &ast::Expr, ctx: &Ctx<'_>) -> Result<Typed> {
+    pub(crate) fn expr(&mut self, e: &ast::Expr, ctx: &Ctx<'_>) -> Result<Typed> {
         let position = self.position(e.span());
         match e {
             ast::Expr::Identifier(ident) => self.identifier(ident, ctx),
@@ -43,7 +43,9 @@ impl Binder<'_> {
             ast::Expr::Interval(i) => self.interval(i, ctx).map(|t| t.at(position)),
             ast::Expr::Cast { expr, data_type, kind, .. } => {
                 if matches!(kind, ast::CastKind::TryCast | ast::CastKind::SafeCast) {
-                    return Err(SqlError::new(SqlState::SYNTAX_ERROR, "syntax error at or near \"TRY_CAST\"").at(position));
+                    return Err(
+                        SqlError::new(SqlState::SYNTAX_ERROR, "syntax error at or near \"TRY_CAST\"").at(position)
+                    );
                 }
                 let (at, type_at) = match kind {
                     ast::CastKind::DoubleColon => self.double_colon(expr),
@@ -106,18 +108,16 @@ impl Binder<'_> {
     fn identifier(&mut self, ident: &ast::Ident, ctx: &Ctx<'_>) -> Result<Typed> {
         let name = fold(ident);
         let position = self.position(ident.span);
-        if ident.quote_style.is_none() {
-            if let Some(typed) = self.bare_function(&name, ctx)? {
-                return Ok(typed.at(position));
-            }
+        if ident.quote_style.is_none()
+            && let Some(typed) = self.bare_function(&name, ctx)?
+        {
+            return Ok(typed.at(position));
         }
         match self.lookup(ctx, &|c| c.scope.find(&name).map(|f| f.cloned())).map_err(|e| e.at(position))? {
             Some(column) => Ok(self.noted(column.typed, position)),
-            None => Err(SqlError::new(
-                SqlState::UNDEFINED_COLUMN,
-                format!("column \"{name}\" does not exist"),
-            )
-            .at(position)),
+            None => {
+                Err(SqlError::new(SqlState::UNDEFINED_COLUMN, format!("column \"{name}\" does not exist")).at(position))
+            }
         }
     }
 
@@ -161,7 +161,10 @@ impl Binder<'_> {
                     .at(position));
                 }
                 let shown = schema.map_or_else(|| table.clone(), |s| format!("{s}.{table}"));
-                let message = format!("missing FROM-clause entry for table \"{}\"", if schema.is_some() { table } else { &shown });
+                let message = format!(
+                    "missing FROM-clause entry for table \"{}\"",
+                    if schema.is_some() { table } else { &shown }
+                );
                 Err(SqlError::new(SqlState::UNDEFINED_TABLE, message).at(position))
             }
         }
@@ -232,7 +235,7 @@ impl Binder<'_> {
 
     /// sqlparser does not keep where an operator stands: it is what follows the left operand.
     fn operator_position(&self, left: &ast::Expr, right: &ast::Expr) -> Option<u32> {
-        let end = ast::Spanned::span(left).end;
+        let end = Spanned::span(left).end;
         if end.line == 0 {
             return self.position(right.span());
         }
@@ -355,8 +358,7 @@ impl Binder<'_> {
                 self.0.right
             }
         }
-        let all: Vec<Prefix> =
-            functions::operators_named(name).filter(|o| o.left.is_none()).map(Prefix).collect();
+        let all: Vec<Prefix> = functions::operators_named(name).filter(|o| o.left.is_none()).map(Prefix).collect();
         match choose(&all, &[inner.ty]) {
             Choice::One(Prefix(op)) => {
                 let inner = self.coerce(inner, op.right)?;
@@ -376,7 +378,7 @@ impl Binder<'_> {
         self.constant(&ast::ValueWithSpan { value: negative, span }).map(Some)
     }
 
-    fn null_test(&mut self, e: &ast::Expr, ctx: &Ctx<'_>, negated: bool) -> Result<Typed> {
+    pub(super) fn null_test(&mut self, e: &ast::Expr, ctx: &Ctx<'_>, negated: bool) -> Result<Typed> {
         if let Some(values) = row_values(e) {
             // (a, b) IS [NOT] NULL: all fields are [not] null.
             let mut all = lit(true);
@@ -396,13 +398,7 @@ impl Binder<'_> {
         Ok(Typed::new(test, PgType::BOOL))
     }
 
-    fn bool_test(
-        &mut self,
-        e: &ast::Expr,
-        what: &str,
-        make: fn(Box<Expr>) -> Expr,
-        ctx: &Ctx<'_>,
-    ) -> Result<Typed> {
+    fn bool_test(&mut self, e: &ast::Expr, what: &str, make: fn(Box<Expr>) -> Expr, ctx: &Ctx<'_>) -> Result<Typed> {
         let inner = self.expr(e, ctx)?;
         let inner = self.boolean(inner, what)?;
         Ok(Typed::new(make(Box::new(inner)), PgType::BOOL))
@@ -446,16 +442,16 @@ impl Binder<'_> {
             items.push(self.expr(item, ctx)?);
         }
         let types: Vec<PgType> = items.iter().map(|t| t.ty).collect();
-        if let Ok(ty) = crate::sql::coerce::common_type(&types, "IN") {
-            if compare::comparable(ty, Operator::Eq) {
-                let mut keys = Vec::with_capacity(items.len());
-                for item in items {
-                    let item = self.coerce(item, ty)?;
-                    keys.push(self.sort_key(item.expr, ty)?);
-                }
-                let needle = keys.remove(0);
-                return Ok(Typed::new(Expr::InList(InList::new(Box::new(needle), keys, negated)), PgType::BOOL));
+        if let Ok(ty) = crate::sql::coerce::common_type(&types, "IN")
+            && compare::comparable(ty, Operator::Eq)
+        {
+            let mut keys = Vec::with_capacity(items.len());
+            for item in items {
+                let item = self.coerce(item, ty)?;
+                keys.push(self.sort_key(item.expr, ty)?);
             }
+            let needle = keys.remove(0);
+            return Ok(Typed::new(Expr::InList(InList::new(Box::new(needle), keys, negated)), PgType::BOOL));
         }
         let mut all: Option<Expr> = None;
         for item in items.into_iter().skip(1) {
@@ -491,8 +487,7 @@ impl Binder<'_> {
             }
             return Err(no_operator(">=", Some(ty), ty).at(position));
         }
-        let (first, second, join) =
-            if negated { ("<", ">", Operator::Or) } else { (">=", "<=", Operator::And) };
+        let (first, second, join) = if negated { ("<", ">", Operator::Or) } else { (">=", "<=", Operator::And) };
         let above = self.operator(first, value.clone(), low, position)?;
         let below = self.operator(second, value, high, position)?;
         Ok(Typed::new(binary(above.expr, join, below.expr), PgType::BOOL))
@@ -649,9 +644,7 @@ impl Binder<'_> {
                 ast::AccessExpr::Subscript(ast::Subscript::Index { index }) => {
                     let index = self.expr(index, ctx)?;
                     match value.ty {
-                        PgType::JSONB => {
-                            self.operator("->", value, index, position)?
-                        }
+                        PgType::JSONB => self.operator("->", value, index, position)?,
                         ty if ty.list_element().is_some() => {
                             let index = self.assign(index, PgType::INT4, -1)?;
                             self.call_named("array_subscript", vec![value, index], position)?
@@ -683,13 +676,7 @@ impl Binder<'_> {
     }
 
     /// `(a, b) op (c, d)`: field by field (manual, 9.25.5).
-    fn row_comparison(
-        &mut self,
-        left: &[&ast::Expr],
-        name: &str,
-        right: &ast::Expr,
-        ctx: &Ctx<'_>,
-    ) -> Result<Typed> {
+    fn row_comparison(&mut self, left: &[&ast::Expr], name: &str, right: &ast::Expr, ctx: &Ctx<'_>) -> Result<Typed> {
         let Some(right) = row_values(right) else {
             return Err(SqlError::unsupported("comparing a row value with a subquery"));
         };

@@ -4,9 +4,9 @@ use std::cell::RefCell;
 use std::sync::Arc;
 
 use datafusion::common::{Column as DfColumn, JoinType, NullHandling, TableReference, UnnestOptions};
-use datafusion::logical_expr::{Expr, LogicalPlan, LogicalPlanBuilder, Operator, lit};
-use kalamdb_catalog::{CachedTableData, PgType, Result, SqlError, SqlState, TableKind};
+use datafusion::logical_expr::{Expr, LogicalPlan, LogicalPlanBuilder, lit};
 use datafusion::sql::sqlparser::ast::{self, JoinConstraint, JoinOperator, Spanned, TableFactor};
+use kalamdb_catalog::{CachedTableData, PgType, Result, SqlError, SqlState, TableKind};
 
 use super::scope::{Clause, OuterRef, Relation, Scope, ScopeColumn};
 use super::select::{BoundQuery, Env};
@@ -26,17 +26,14 @@ pub(super) struct Item {
 
 impl Binder<'_> {
     /// The FROM list. Items see the ones to their left where they are LATERAL or functions.
-    pub(super) fn from_list(&mut self, from: &[ast::TableWithJoins], env: Env<'_>) -> Result<Item> {
+    pub(super) fn relations_of(&mut self, from: &[ast::TableWithJoins], env: Env<'_>) -> Result<Item> {
         let mut left: Option<Item> = None;
         for table in from {
             left = Some(self.table_with_joins(table, left, env)?);
         }
         match left {
             Some(item) => Ok(item),
-            None => Ok(Item {
-                plan: planning(LogicalPlanBuilder::empty(true).build())?,
-                scope: Scope::default(),
-            }),
+            None => Ok(Item { plan: planning(LogicalPlanBuilder::empty(true).build())?, scope: Scope::default() }),
         }
     }
 
@@ -82,10 +79,10 @@ impl Binder<'_> {
         constraint: &JoinConstraint,
         env: Env<'_>,
     ) -> Result<Item> {
-        if is_dependent(right) {
-            if let Some(item) = self.dependent(&left, right, kind, constraint, env)? {
-                return Ok(item);
-            }
+        if is_dependent(right)
+            && let Some(item) = self.dependent(&left, right, kind, constraint, env)?
+        {
+            return Ok(item);
         }
         let right = self.factor(right, env)?;
         self.join_items(left, right, kind, constraint, env)
@@ -192,8 +189,7 @@ impl Binder<'_> {
             let typed = match kind {
                 JoinType::Right => r.typed.clone(),
                 JoinType::Full => {
-                    let (both, ty, typmod) =
-                        self.unify(vec![l.typed.clone(), r.typed.clone()], "JOIN/USING")?;
+                    let (both, ty, typmod) = self.unify(vec![l.typed.clone(), r.typed.clone()], "JOIN/USING")?;
                     let both = both.into_iter().map(|t| t.expr).collect();
                     Typed { typmod, ..Typed::new(datafusion::functions::core::expr_fn::coalesce(both), ty) }
                 }
@@ -203,8 +199,7 @@ impl Binder<'_> {
             merged.push(ScopeColumn { name: name.clone(), typed, table: origin.table, attribute: origin.attribute });
         }
         let on = if on.is_empty() { vec![lit(true)] } else { on };
-        let plan =
-            planning(LogicalPlanBuilder::from(left.plan).join_on(right.plan, kind, on).and_then(|b| b.build()))?;
+        let plan = planning(LogicalPlanBuilder::from(left.plan).join_on(right.plan, kind, on).and_then(|b| b.build()))?;
         let mut scope = Scope { relations: left.scope.relations, columns: merged };
         scope.relations.extend(right.scope.relations);
         let rest = left.scope.columns.into_iter().chain(right.scope.columns);
@@ -259,10 +254,10 @@ impl Binder<'_> {
     fn named_table(&mut self, name: &ast::ObjectName, alias: Option<&ast::TableAlias>) -> Result<Item> {
         let parts = name_parts(name)?;
         let position = self.position(name_span(name));
-        if let [cte] = parts.as_slice() {
-            if let Some(found) = self.ctes.iter().rev().find(|c| c.name == *cte).cloned() {
-                return self.item_of_query(found.query, alias, cte);
-            }
+        if let [cte] = parts.as_slice()
+            && let Some(found) = self.ctes.iter().rev().find(|c| c.name == *cte).cloned()
+        {
+            return self.item_of_query(found.query, alias, cte);
         }
         let table = self.relation(&parts).map_err(|e| e.at(position))?;
         if self.view_depth == 0 {
@@ -272,7 +267,7 @@ impl Binder<'_> {
     }
 
     /// Finds a relation by its name parts: 42P01 if there is none.
-    pub fn relation(&self, parts: &[String]) -> Result<Arc<CachedTableData>> {
+    pub(crate) fn relation(&self, parts: &[String]) -> Result<Arc<CachedTableData>> {
         let (schema, name) = match parts {
             [name] => (None, name),
             [schema, name] => (Some(schema.as_str()), name),
@@ -292,7 +287,7 @@ impl Binder<'_> {
                 ));
             }
         };
-        let path = crate::sql::functions::search_path(self.session);
+        let path = functions::search_path(self.session);
         kalamdb_catalog::name::resolve_relation(&self.catalog, self.session.database, &path, schema, name).ok_or_else(
             || {
                 let shown = schema.map_or_else(|| name.clone(), |s| format!("{s}.{name}"));
@@ -322,27 +317,17 @@ impl Binder<'_> {
         let qualifier = self.unique(&visible);
         let reference = TableReference::bare(qualifier);
         let source = providers::source(table);
-        let plan = planning(
-            LogicalPlanBuilder::scan(reference.clone(), source, None).and_then(|b| b.build()),
-        )?;
+        let plan = planning(LogicalPlanBuilder::scan(reference.clone(), source, None).and_then(|b| b.build()))?;
         let column = |name: &str, ty: PgType, typmod: i32, attribute: i16| ScopeColumn {
             name: name.to_owned(),
-            typed: Typed {
-                typmod,
-                ..Typed::new(Expr::Column(DfColumn::new(Some(reference.clone()), name)), ty)
-            },
+            typed: Typed { typmod, ..Typed::new(Expr::Column(DfColumn::new(Some(reference.clone()), name)), ty) },
             table: definition.oid,
             attribute,
         };
-        let mut columns: Vec<ScopeColumn> = definition
-            .live_columns()
-            .map(|(i, c)| column(&c.name, c.ty, c.typmod, i as i16 + 1))
-            .collect();
+        let mut columns: Vec<ScopeColumn> =
+            definition.live_columns().map(|(i, c)| column(&c.name, c.ty, c.typmod, i as i16 + 1)).collect();
         rename(&mut columns, alias, &visible)?;
-        let system = providers::system_columns(table)
-            .iter()
-            .map(|c| column(c.name, c.ty, -1, c.attribute))
-            .collect();
+        let system = providers::system_columns(table).iter().map(|c| column(c.name, c.ty, -1, c.attribute)).collect();
         let schema = alias.is_none().then(|| self.catalog.schema(definition.schema).map(|s| s.name.clone())).flatten();
         let base = !matches!(definition.kind, TableKind::Virtual(_));
         let relation = Relation { name: visible, schema, columns: columns.clone(), system, named: true, base };
@@ -350,7 +335,11 @@ impl Binder<'_> {
     }
 
     /// The target table of UPDATE and DELETE, with the columns that name its rows.
-    pub(super) fn target_item(&mut self, table: &Arc<CachedTableData>, alias: Option<&ast::TableAlias>) -> Result<Item> {
+    pub(super) fn target_item(
+        &mut self,
+        table: &Arc<CachedTableData>,
+        alias: Option<&ast::TableAlias>,
+    ) -> Result<Item> {
         self.item_of_table(table, alias, None)
     }
 
@@ -364,10 +353,7 @@ impl Binder<'_> {
             if self.catalog.table(dependency.oid).is_none() {
                 return Err(SqlError::new(
                     SqlState::UNDEFINED_TABLE,
-                    format!(
-                        "View \"{}\" references missing table \"{}\"",
-                        view.definition.name, dependency.name
-                    ),
+                    format!("View \"{}\" references missing table \"{}\"", view.definition.name, dependency.name),
                 ));
             }
         }
@@ -384,7 +370,7 @@ impl Binder<'_> {
         self.view_depth -= 1;
         self.ctes = ctes;
         // A position inside the view's text means nothing to the client.
-        let mut bound = bound.map_err(|e| SqlError::without_position(e))?;
+        let mut bound = bound.map_err(SqlError::without_position)?;
         self.resolve_unknown(&mut bound)?;
         for (column, defined) in bound.columns.iter_mut().zip(&view.definition.columns) {
             column.name.clone_from(&defined.name);
@@ -446,7 +432,8 @@ impl Binder<'_> {
             .collect();
         rename(&mut columns, alias, &visible)?;
         let named = alias.is_some() || default != "subquery";
-        let relation = Relation { name: visible, schema: None, columns: columns.clone(), system: Vec::new(), named, base: false };
+        let relation =
+            Relation { name: visible, schema: None, columns: columns.clone(), system: Vec::new(), named, base: false };
         Ok(Item { plan, scope: Scope { relations: vec![relation], columns } })
     }
 
@@ -455,8 +442,14 @@ impl Binder<'_> {
         let visible = fold(&alias.name);
         let mut columns = item.scope.columns;
         rename(&mut columns, Some(alias), &visible)?;
-        let relation =
-            Relation { name: visible, schema: None, columns: columns.clone(), system: Vec::new(), named: true, base: false };
+        let relation = Relation {
+            name: visible,
+            schema: None,
+            columns: columns.clone(),
+            system: Vec::new(),
+            named: true,
+            base: false,
+        };
         Ok(Item { plan: item.plan, scope: Scope { relations: vec![relation], columns } })
     }
 
@@ -525,9 +518,7 @@ impl Binder<'_> {
         self.check_aliases(&left.scope, &right.scope)?;
         let outer = outer.into_inner();
         let plan = if outer.is_empty() && !outer_join {
-            planning(
-                LogicalPlanBuilder::from(left.plan.clone()).cross_join(right.plan).and_then(|b| b.build()),
-            )?
+            planning(LogicalPlanBuilder::from(left.plan.clone()).cross_join(right.plan).and_then(|b| b.build()))?
         } else {
             let added = right.plan.schema().as_ref().clone();
             let mode = ApplyMode::Lateral { outer: outer_join };
@@ -539,13 +530,7 @@ impl Binder<'_> {
     }
 
     /// `generate_series(1, t.n) AS g(i)`, `unnest(a, b) WITH ORDINALITY`.
-    fn function_item(
-        &mut self,
-        left: &Item,
-        factor: &TableFactor,
-        outer_join: bool,
-        env: Env<'_>,
-    ) -> Result<Item> {
+    fn function_item(&mut self, left: &Item, factor: &TableFactor, outer_join: bool, env: Env<'_>) -> Result<Item> {
         let (calls, name, alias, ordinality) = function_parts(factor)?;
         let applies = RefCell::new(Vec::new());
         let ctx = env.ctx(&left.scope, Clause::From, &applies);
@@ -558,8 +543,7 @@ impl Binder<'_> {
         let visible = alias.map_or_else(|| name.clone(), |a| fold(&a.name));
         let qualifier = self.unique(&visible);
         let lists = bound.iter().all(|t| t.kind == Kind::Set);
-        let mut exprs: Vec<Expr> =
-            plan.schema().iter().map(|(q, f)| Expr::Column(DfColumn::from((q, f)))).collect();
+        let mut exprs: Vec<Expr> = plan.schema().iter().map(|(q, f)| Expr::Column(DfColumn::from((q, f)))).collect();
         let mut columns = Vec::new();
         let mut unnested = Vec::new();
         if ordinality && lists {
@@ -569,26 +553,30 @@ impl Binder<'_> {
         let single = bound.len() == 1;
         for (i, typed) in bound.into_iter().enumerate() {
             let last_ordinal = ordinality && lists && i + 1 == unnested.len() + 1 && i >= calls.len();
-            let plain = if last_ordinal { "ordinality".to_owned() } else { self.function_column(&name, &visible, alias, single || ordinality) };
+            let plain = if last_ordinal {
+                "ordinality".to_owned()
+            } else {
+                self.function_column(&name, &visible, alias, single || ordinality)
+            };
             let column = format!("{qualifier}.{i}");
             exprs.push(typed.expr.alias(&column));
             unnested.push(DfColumn::new_unqualified(column.clone()));
             columns.push(ScopeColumn {
                 name: plain,
-                typed: Typed { typmod: typed.typmod, ..Typed::new(Expr::Column(DfColumn::new_unqualified(column)), typed.ty) },
+                typed: Typed {
+                    typmod: typed.typmod,
+                    ..Typed::new(Expr::Column(DfColumn::new_unqualified(column)), typed.ty)
+                },
                 table: 0,
                 attribute: 0,
             });
         }
         plan = planning(LogicalPlanBuilder::from(plan).project(exprs).and_then(|b| b.build()))?;
         if lists {
-            let null_handling =
-                if outer_join { NullHandling::PreserveAndExpandEmpty } else { NullHandling::Drop };
+            let null_handling = if outer_join { NullHandling::PreserveAndExpandEmpty } else { NullHandling::Drop };
             let options = UnnestOptions { null_handling, recursions: Vec::new() };
             plan = planning(
-                LogicalPlanBuilder::from(plan)
-                    .unnest_columns_with_options(unnested, options)
-                    .and_then(|b| b.build()),
+                LogicalPlanBuilder::from(plan).unnest_columns_with_options(unnested, options).and_then(|b| b.build()),
             )?;
         } else if ordinality {
             columns.push(ScopeColumn {
@@ -599,8 +587,14 @@ impl Binder<'_> {
             });
         }
         rename(&mut columns, alias, &visible)?;
-        let relation =
-            Relation { name: visible, schema: None, columns: columns.clone(), system: Vec::new(), named: true, base: false };
+        let relation = Relation {
+            name: visible,
+            schema: None,
+            columns: columns.clone(),
+            system: Vec::new(),
+            named: true,
+            base: false,
+        };
         let right = Scope { relations: vec![relation], columns };
         self.check_aliases(&left.scope, &right)?;
         let mut scope = left.scope.clone();
@@ -658,7 +652,9 @@ fn function_parts(factor: &TableFactor) -> Result<(Vec<ast::Expr>, String, Optio
             let plain = name_parts(name)?.last().cloned().unwrap_or_default();
             Ok((vec![call(name, args.clone())], plain, alias.as_ref(), *with_ordinality))
         }
-        TableFactor::TableFunction { expr, alias } => Ok((vec![expr.clone()], "function".to_owned(), alias.as_ref(), false)),
+        TableFactor::TableFunction { expr, alias } => {
+            Ok((vec![expr.clone()], "function".to_owned(), alias.as_ref(), false))
+        }
         TableFactor::UNNEST { alias, array_exprs, with_ordinality, .. } => {
             let name = ast::ObjectName::from(vec![ast::Ident::new("unnest")]);
             let calls = array_exprs
@@ -705,13 +701,5 @@ pub(super) fn unique_in(taken: &[String], name: &str) -> String {
             return candidate;
         }
         n += 1;
-    }
-}
-
-/// The conjunction of two optional conditions.
-pub(super) fn and(a: Option<Expr>, b: Expr) -> Expr {
-    match a {
-        None => b,
-        Some(a) => super::expr::binary(a, Operator::And, b),
     }
 }

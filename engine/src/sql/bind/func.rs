@@ -5,8 +5,8 @@ use std::sync::Arc;
 use datafusion::common::tree_node::{TreeNode, TreeNodeRecursion};
 use datafusion::logical_expr::expr::{AggregateFunction, Case, Sort};
 use datafusion::logical_expr::{AggregateUDF, Expr, lit};
-use kalamdb_catalog::{PgType, Result, SqlError, SqlState};
 use datafusion::sql::sqlparser::ast::{self, FunctionArg, FunctionArgExpr, FunctionArguments};
+use kalamdb_catalog::{PgType, Result, SqlError, SqlState};
 
 use super::resolve::{Candidate, Choice, choose};
 use super::scope::{Clause, Ctx};
@@ -188,10 +188,11 @@ impl Binder<'_> {
             FunctionArguments::List(list) => Some(list),
             _ => None,
         };
-        if list.is_none() && parts.len() == 1 {
-            if let Some(typed) = self.bare_function(name, ctx)? {
-                return Ok(typed);
-            }
+        if list.is_none()
+            && parts.len() == 1
+            && let Some(typed) = self.bare_function(name, ctx)?
+        {
+            return Ok(typed);
         }
         if let Some(over) = &f.over {
             return self.window_call(name, f, over, ctx, position);
@@ -306,8 +307,7 @@ impl Binder<'_> {
             let better = self.operator(op, next.clone(), best.clone(), None)?.expr;
             let missing = Expr::IsNull(Box::new(best.expr.clone()));
             let take = better.or(missing).and(Expr::IsNotNull(Box::new(next.expr.clone())));
-            let case =
-                Case::new(None, vec![(Box::new(take), Box::new(next.expr))], Some(Box::new(best.expr)));
+            let case = Case::new(None, vec![(Box::new(take), Box::new(next.expr))], Some(Box::new(best.expr)));
             best = Typed::new(Expr::Case(case), ty);
         }
         Ok(best)
@@ -367,8 +367,7 @@ impl Binder<'_> {
         let [arg] = args else { return Ok(None) };
         let Some(ty) = PgType::from_name(name).filter(|t| t.info().name == name) else { return Ok(None) };
         let literal = matches!(arg.kind, Kind::Literal(_));
-        let castable = literal
-            || crate::sql::coerce::cast_path(arg.ty, ty, functions::CastContext::Explicit).is_some();
+        let castable = literal || crate::sql::coerce::cast_path(arg.ty, ty, functions::CastContext::Explicit).is_some();
         if castable { self.cast(arg.clone(), ty, -1).map(Some) } else { Ok(None) }
     }
 
@@ -447,14 +446,8 @@ impl Binder<'_> {
             order_by.push(Sort::new(key, true, false));
         }
         let udf = Arc::new((def.make)(&wanted, ret));
-        let call = AggregateFunction::new_udf(
-            Arc::clone(&udf),
-            exprs.clone(),
-            distinct,
-            filter.clone(),
-            order_by,
-            None,
-        );
+        let call =
+            AggregateFunction::new_udf(Arc::clone(&udf), exprs.clone(), distinct, filter.clone(), order_by, None);
         let typed = Typed::new(Expr::AggregateFunction(call), ret).at(position);
         Ok((typed, AggregateParts { udf, args: exprs, filter, distinct }))
     }
@@ -534,8 +527,7 @@ fn choose_aggregate(name: &str, types: &[PgType]) -> Result<(&'static AggDef, Ve
         }
     };
     let declared: Vec<PgType> = (0..types.len()).map(|i| overload.arg(i)).collect();
-    let (wanted, ret) =
-        concrete(&declared, overload.def.ret, types).ok_or_else(|| no_function(name, types))?;
+    let (wanted, ret) = concrete(&declared, overload.def.ret, types).ok_or_else(|| no_function(name, types))?;
     Ok((overload.def, wanted, ret))
 }
 
@@ -553,10 +545,7 @@ fn check_aggregate_place(ctx: &Ctx<'_>) -> Result<()> {
 }
 
 fn not_an_aggregate(name: &str, clause: &str) -> SqlError {
-    SqlError::new(
-        SqlState::WRONG_OBJECT_TYPE,
-        format!("{clause} specified, but {name} is not an aggregate function"),
-    )
+    SqlError::new(SqlState::WRONG_OBJECT_TYPE, format!("{clause} specified, but {name} is not an aggregate function"))
 }
 
 fn signature(name: &str, types: &[PgType]) -> String {

@@ -6,8 +6,8 @@ use datafusion::common::Column as DfColumn;
 use datafusion::common::tree_node::{Transformed, TreeNode, TreeNodeRecursion};
 use datafusion::logical_expr::expr::{AggregateFunction, Case, GroupingSet, Sort};
 use datafusion::logical_expr::{Expr, LogicalPlan, LogicalPlanBuilder};
-use kalamdb_catalog::{PgType, Result, SqlError, SqlState};
 use datafusion::sql::sqlparser::ast;
+use kalamdb_catalog::{PgType, Result, SqlError, SqlState};
 
 use super::scope::{Ctx, Scope};
 use super::select::{SortKey, Target, key_exprs};
@@ -28,7 +28,12 @@ pub(super) struct Groups {
 
 impl Binder<'_> {
     /// None without GROUP BY.
-    pub(super) fn group_by(&mut self, by: &ast::GroupByExpr, targets: &[Target], ctx: &Ctx<'_>) -> Result<Option<Groups>> {
+    pub(super) fn group_by(
+        &mut self,
+        by: &ast::GroupByExpr,
+        targets: &[Target],
+        ctx: &Ctx<'_>,
+    ) -> Result<Option<Groups>> {
         let items = match by {
             ast::GroupByExpr::Expressions(items, modifiers) if modifiers.is_empty() => items,
             ast::GroupByExpr::All(_) => return Err(SqlError::unsupported("GROUP BY ALL")),
@@ -108,13 +113,7 @@ impl Binder<'_> {
         part.iter().map(|e| self.group_item(e, groups, targets, ctx)).collect()
     }
 
-    fn group_item(
-        &mut self,
-        e: &ast::Expr,
-        groups: &mut Groups,
-        targets: &[Target],
-        ctx: &Ctx<'_>,
-    ) -> Result<usize> {
+    fn group_item(&mut self, e: &ast::Expr, groups: &mut Groups, targets: &[Target], ctx: &Ctx<'_>) -> Result<usize> {
         // A bare name is an input column before it is an output column.
         let input = match e {
             ast::Expr::Identifier(ident) => ctx.scope.find(&fold(ident)).ok().flatten().is_some(),
@@ -190,7 +189,9 @@ impl Binder<'_> {
         }
         for (i, call) in calls.into_iter().enumerate() {
             let name = format!("agg#{i}");
-            stage.aggregates.push(grouping_of_keys(&call, &groups.exprs, &stage.keys, groups.sets.is_some())?.alias(&name));
+            stage
+                .aggregates
+                .push(grouping_of_keys(&call, &groups.exprs, &stage.keys, groups.sets.is_some())?.alias(&name));
             stage.rewrites.push((call, Expr::Column(DfColumn::new_unqualified(name))));
         }
         let group_exprs = match &groups.sets {
@@ -214,9 +215,8 @@ impl Binder<'_> {
             plan
         };
         let rewrites = stage.rewrites;
-        let plan = planning(
-            LogicalPlanBuilder::from(input).aggregate(group_exprs, stage.aggregates).and_then(|b| b.build()),
-        )?;
+        let plan =
+            planning(LogicalPlanBuilder::from(input).aggregate(group_exprs, stage.aggregates).and_then(|b| b.build()))?;
         for e in above {
             *e = rewrite(e.clone(), &rewrites)?;
             self.check_grouped(e, &plan, scope)?;
@@ -280,9 +280,10 @@ impl Binder<'_> {
             let table = self.catalog.table(found.table);
             let Some(key) = table.and_then(|t| t.definition.primary_key.as_ref()) else { continue };
             let grouped = |attribute: i16| {
-                relation.columns.iter().any(|c| {
-                    c.attribute == attribute && groups.exprs.iter().any(|g| g.expr == c.typed.expr)
-                })
+                relation
+                    .columns
+                    .iter()
+                    .any(|c| c.attribute == attribute && groups.exprs.iter().any(|g| g.expr == c.typed.expr))
             };
             if key.columns.iter().all(|i| grouped(*i as i16 + 1)) {
                 groups.exprs.push(found.typed.clone());
@@ -371,9 +372,7 @@ fn cube(parts: &[Vec<usize>]) -> Result<Vec<Vec<usize>>> {
     let n = parts.len();
     Ok((0..1usize << n)
         .rev()
-        .map(|mask| {
-            (0..n).filter(|i| mask & (1 << (n - 1 - i)) != 0).flat_map(|i| parts[i].iter().copied()).collect()
-        })
+        .map(|mask| (0..n).filter(|i| mask & (1 << (n - 1 - i)) != 0).flat_map(|i| parts[i].iter().copied()).collect())
         .collect())
 }
 

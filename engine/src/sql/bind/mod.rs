@@ -27,22 +27,22 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use datafusion::logical_expr::LogicalPlan;
-use kalamdb_catalog::{Catalog, PgType, Result, SqlError, SqlState};
 use datafusion::sql::sqlparser::ast;
 use datafusion::sql::sqlparser::tokenizer::Span;
+use kalamdb_catalog::{Catalog, PgType, Result, SqlError, SqlState};
 
 use crate::session::SessionContext;
 use crate::sql::Column;
 
-pub use dml::{BoundDml, DmlKind, SimpleDml};
 pub(crate) use dml::live_position;
-pub use scope::{Scope, ScopeColumn};
-pub use select::{BoundQuery, SimpleSelect, negative_row_count};
-pub use typed::{Kind, Typed};
-pub use types::{column_type, type_of_name};
+pub(super) use dml::{BoundDml, DmlKind, SimpleDml};
+pub(super) use scope::{Scope, ScopeColumn};
+pub(super) use select::{BoundQuery, SimpleSelect, negative_row_count};
+pub(super) use typed::{Kind, Typed};
+pub(super) use types::{column_type, type_of_name};
 
 /// Binds one statement.
-pub struct Binder<'a> {
+pub(crate) struct Binder<'a> {
     pub session: &'a Arc<SessionContext>,
     pub catalog: Arc<Catalog>,
     /// The text that positions count in: characters, from 1.
@@ -73,14 +73,13 @@ struct Cte {
 
 /// Parameter types: declared by the client or inferred from the first use.
 #[derive(Default, Clone, Debug)]
-pub struct Parameters {
+pub(crate) struct Parameters {
     types: Vec<Option<PgType>>,
-    declared: usize,
 }
 
 impl Parameters {
     /// `declared`: OIDs from Parse, 0 where the client leaves the type open.
-    pub fn declared(oids: &[u32]) -> Result<Self> {
+    pub(crate) fn declared(oids: &[u32]) -> Result<Self> {
         let mut types = Vec::with_capacity(oids.len());
         for &oid in oids {
             types.push(match oid {
@@ -90,7 +89,7 @@ impl Parameters {
                 })?),
             });
         }
-        Ok(Parameters { declared: types.len(), types })
+        Ok(Parameters { types })
     }
 
     fn get(&mut self, index: usize) -> Option<PgType> {
@@ -105,7 +104,7 @@ impl Parameters {
     }
 
     /// All types, once the statement is bound: 42P18 for one that nothing told.
-    pub fn finish(&self) -> Result<Vec<PgType>> {
+    pub(crate) fn finish(&self) -> Result<Vec<PgType>> {
         self.types
             .iter()
             .enumerate()
@@ -122,7 +121,7 @@ impl Parameters {
 }
 
 impl<'a> Binder<'a> {
-    pub fn new(
+    pub(crate) fn new(
         session: &'a Arc<SessionContext>,
         catalog: Arc<Catalog>,
         source: &'a str,
@@ -144,17 +143,17 @@ impl<'a> Binder<'a> {
         }
     }
 
-    pub fn parameters(&self) -> &Parameters {
+    pub(crate) fn parameters(&self) -> &Parameters {
         &self.parameters
     }
 
     /// Position of a span's start in the source, as errors give it.
-    pub fn position(&self, span: Span) -> Option<u32> {
+    pub(crate) fn position(&self, span: Span) -> Option<u32> {
         position(self.source, span)
     }
 
     /// A query whose rows go to the client.
-    pub fn query(&mut self, query: &ast::Query) -> Result<BoundQuery> {
+    pub(crate) fn query(&mut self, query: &ast::Query) -> Result<BoundQuery> {
         let mut bound = self.bind_query(query, None)?;
         self.resolve_unknown(&mut bound)?;
         Ok(bound)
@@ -171,7 +170,7 @@ impl<'a> Binder<'a> {
     }
 
     /// An expression without columns: SET, EXECUTE arguments.
-    pub fn standalone(&mut self, e: &ast::Expr) -> Result<Typed> {
+    pub(crate) fn standalone(&mut self, e: &ast::Expr) -> Result<Typed> {
         self.constant_expr(e, scope::Clause::Values)
     }
 
@@ -184,7 +183,7 @@ impl<'a> Binder<'a> {
 }
 
 /// Position of a span's start in `source`: characters, from 1; None for an empty span.
-pub fn position(source: &str, span: Span) -> Option<u32> {
+pub(super) fn position(source: &str, span: Span) -> Option<u32> {
     if span.start.line == 0 {
         return None;
     }
@@ -203,7 +202,7 @@ pub fn position(source: &str, span: Span) -> Option<u32> {
 }
 
 /// The result columns of a plan whose i-th field is the i-th column.
-pub fn check_width(plan: &LogicalPlan, columns: &[Column]) -> Result<()> {
+pub(super) fn check_width(plan: &LogicalPlan, columns: &[Column]) -> Result<()> {
     if plan.schema().fields().len() == columns.len() {
         Ok(())
     } else {
@@ -212,12 +211,12 @@ pub fn check_width(plan: &LogicalPlan, columns: &[Column]) -> Result<()> {
 }
 
 /// Folds an identifier: unquoted to lower case, as PostgreSQL does.
-pub fn fold(ident: &ast::Ident) -> String {
+pub(super) fn fold(ident: &ast::Ident) -> String {
     if ident.quote_style.is_some() { ident.value.clone() } else { ident.value.to_lowercase() }
 }
 
 /// The parts of an object name, folded.
-pub fn name_parts(name: &ast::ObjectName) -> Result<Vec<String>> {
+pub(super) fn name_parts(name: &ast::ObjectName) -> Result<Vec<String>> {
     name.0
         .iter()
         .map(|part| match part {
@@ -228,7 +227,7 @@ pub fn name_parts(name: &ast::ObjectName) -> Result<Vec<String>> {
 }
 
 /// Where an object name stands.
-pub fn name_span(name: &ast::ObjectName) -> Span {
+pub(super) fn name_span(name: &ast::ObjectName) -> Span {
     match name.0.first() {
         Some(ast::ObjectNamePart::Identifier(ident)) => ident.span,
         _ => Span::empty(),

@@ -5,7 +5,7 @@ use kalamdb_catalog::PgType;
 use crate::sql::coerce::can_coerce;
 
 /// An overload: the declared types of its arguments, one for each argument given.
-pub trait Candidate: Copy {
+pub(super) trait Candidate: Copy {
     fn arg(&self, index: usize) -> PgType;
 
     /// True if polymorphic arguments can agree on these types.
@@ -13,21 +13,20 @@ pub trait Candidate: Copy {
 }
 
 /// What resolution found.
-pub enum Choice<C> {
+pub(super) enum Choice<C> {
     One(C),
     None,
     Ambiguous,
 }
 
 /// Picks the overload for arguments of these types. All `candidates` take this number of arguments.
-pub fn choose<C: Candidate>(candidates: &[C], types: &[PgType]) -> Choice<C> {
+pub(super) fn choose<C: Candidate>(candidates: &[C], types: &[PgType]) -> Choice<C> {
     let n = types.len();
     let exact = candidates.iter().find(|c| (0..n).all(|i| c.arg(i) == types[i]));
     if let Some(c) = exact {
         return Choice::One(*c);
     }
-    let usable: Vec<C> =
-        candidates.iter().copied().filter(|c| fits(c, types)).collect();
+    let usable: Vec<C> = candidates.iter().copied().filter(|c| fits(c, types)).collect();
     match usable.as_slice() {
         [] => return Choice::None,
         [one] => return Choice::One(*one),
@@ -42,8 +41,7 @@ pub fn choose<C: Candidate>(candidates: &[C], types: &[PgType]) -> Choice<C> {
             .filter(|&i| {
                 let want = c.arg(i);
                 !unknown(types[i])
-                    && (want == types[i]
-                        || (want.info().category == types[i].info().category && want.info().preferred))
+                    && (want == types[i] || (want.info().category == types[i].info().category && want.info().preferred))
             })
             .count()
     };
@@ -85,8 +83,7 @@ fn by_category<C: Candidate>(candidates: Vec<C>, types: &[PgType]) -> Result<C, 
         } else {
             return Err(candidates);
         };
-        let preferred =
-            candidates.iter().any(|c| c.arg(i).info().category == category && c.arg(i).info().preferred);
+        let preferred = candidates.iter().any(|c| c.arg(i).info().category == category && c.arg(i).info().preferred);
         wanted[i] = Some((category, preferred));
     }
     let left: Vec<C> = candidates

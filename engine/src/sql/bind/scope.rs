@@ -8,7 +8,7 @@ use super::typed::Typed;
 
 /// A column in sight.
 #[derive(Clone, Debug)]
-pub struct ScopeColumn {
+pub(crate) struct ScopeColumn {
     pub name: String,
     pub typed: Typed,
     /// The stored table and attribute it comes from straight, or 0.
@@ -18,7 +18,7 @@ pub struct ScopeColumn {
 
 /// A relation of FROM.
 #[derive(Clone, Debug)]
-pub struct Relation {
+pub(crate) struct Relation {
     /// Alias or table name.
     pub name: String,
     /// The schema, for `schema.table.column`; None once an alias hides it.
@@ -34,13 +34,13 @@ pub struct Relation {
 
 /// The FROM list: relations for qualified names, and the columns that `*` and bare names see (JOIN USING merges some).
 #[derive(Clone, Default, Debug)]
-pub struct Scope {
+pub(crate) struct Scope {
     pub relations: Vec<Relation>,
     pub columns: Vec<ScopeColumn>,
 }
 
 /// A scope inside the scopes around it.
-pub struct Ctx<'s> {
+pub(crate) struct Ctx<'s> {
     pub scope: &'s Scope,
     pub parent: Option<&'s Ctx<'s>>,
     /// The clause, for error messages: "WHERE", "GROUP BY" ...
@@ -55,7 +55,7 @@ pub struct Ctx<'s> {
 
 /// A value handed into a subquery for each row of the query around it.
 #[derive(Clone, Debug)]
-pub struct OuterRef {
+pub(crate) struct OuterRef {
     pub id: String,
     /// The expression in the query around.
     pub expr: Typed,
@@ -63,7 +63,7 @@ pub struct OuterRef {
 
 /// The clause an expression stands in.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Clause {
+pub(crate) enum Clause {
     Select,
     Where,
     GroupBy,
@@ -82,7 +82,7 @@ pub enum Clause {
 }
 
 impl Clause {
-    pub fn name(self) -> &'static str {
+    pub(crate) fn name(self) -> &'static str {
         match self {
             Clause::Select => "SELECT",
             Clause::Where => "WHERE",
@@ -102,22 +102,18 @@ impl Clause {
         }
     }
 
-    pub fn allows_aggregates(self) -> bool {
+    pub(crate) fn allows_aggregates(self) -> bool {
         matches!(self, Clause::Select | Clause::Having | Clause::OrderBy)
     }
 
-    pub fn allows_windows(self) -> bool {
+    pub(crate) fn allows_windows(self) -> bool {
         matches!(self, Clause::Select | Clause::OrderBy)
-    }
-
-    pub fn allows_sets(self) -> bool {
-        matches!(self, Clause::Select | Clause::OrderBy | Clause::From)
     }
 }
 
 impl Scope {
     /// A bare name. Ok(None): not here.
-    pub fn find(&self, name: &str) -> Result<Option<&ScopeColumn>> {
+    pub(crate) fn find(&self, name: &str) -> Result<Option<&ScopeColumn>> {
         let mut found = self.columns.iter().filter(|c| c.name == name);
         let first = found.next();
         if first.is_some() && found.next().is_some() {
@@ -135,23 +131,19 @@ impl Scope {
     }
 
     /// The relation that `qualifier` names.
-    pub fn relation(&self, schema: Option<&str>, name: &str) -> Result<Option<&Relation>> {
-        let matches = |r: &&Relation| {
-            r.named && r.name == name && schema.is_none_or(|s| r.schema.as_deref() == Some(s))
-        };
+    pub(crate) fn relation(&self, schema: Option<&str>, name: &str) -> Result<Option<&Relation>> {
+        let matches =
+            |r: &&Relation| r.named && r.name == name && schema.is_none_or(|s| r.schema.as_deref() == Some(s));
         let mut found = self.relations.iter().filter(matches);
         let first = found.next();
         if first.is_some() && found.next().is_some() {
-            return Err(SqlError::new(
-                SqlState::AMBIGUOUS_ALIAS,
-                format!("table reference \"{name}\" is ambiguous"),
-            ));
+            return Err(SqlError::new(SqlState::AMBIGUOUS_ALIAS, format!("table reference \"{name}\" is ambiguous")));
         }
         Ok(first)
     }
 
     /// Adds the columns and relations of another FROM item.
-    pub fn extend(&mut self, other: Scope) {
+    pub(crate) fn extend(&mut self, other: Scope) {
         self.relations.extend(other.relations);
         self.columns.extend(other.columns);
     }
@@ -159,7 +151,7 @@ impl Scope {
 
 impl Relation {
     /// A column by name, system columns included.
-    pub fn column(&self, name: &str) -> Result<Option<&ScopeColumn>> {
+    pub(crate) fn column(&self, name: &str) -> Result<Option<&ScopeColumn>> {
         let mut found = self.columns.iter().filter(|c| c.name == name);
         let first = found.next();
         if first.is_some() && found.next().is_some() {

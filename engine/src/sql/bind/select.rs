@@ -6,19 +6,19 @@ use datafusion::common::tree_node::{Transformed, TreeNode};
 use datafusion::common::{Column as DfColumn, NullHandling, UnnestOptions};
 use datafusion::logical_expr::expr::Sort;
 use datafusion::logical_expr::{Expr, LogicalPlan, LogicalPlanBuilder};
-use kalamdb_catalog::{PgType, Result, SqlError, SqlState};
 use datafusion::sql::sqlparser::ast::{self, SelectItem, SetExpr, Spanned};
+use kalamdb_catalog::{PgType, Result, SqlError, SqlState};
 
 use super::from::unique_in;
 use super::scope::{Clause, Ctx, OuterRef, Scope};
 use super::typed::{Kind, Typed};
 use super::{Binder, Cte, fold};
-use crate::sql::plan::planning;
 use crate::sql::Column;
+use crate::sql::plan::planning;
 
 /// A bound query: its plan's i-th field is the i-th column.
 #[derive(Clone, Debug)]
-pub struct BoundQuery {
+pub(crate) struct BoundQuery {
     pub plan: LogicalPlan,
     pub columns: Vec<Column>,
     /// For columns whose type is still unknown: what they are. Their carrier is text.
@@ -29,7 +29,7 @@ pub struct BoundQuery {
 
 /// The parts of a SELECT over one stored table with nothing but a WHERE.
 #[derive(Clone, Debug)]
-pub struct SimpleSelect {
+pub(crate) struct SimpleSelect {
     pub table: kalamdb_catalog::Oid,
     pub filter: Expr,
     pub outputs: Vec<Expr>,
@@ -119,7 +119,7 @@ impl Binder<'_> {
     }
 
     /// WITH of a statement that writes: its queries stay in sight for the statement.
-    pub fn with(&mut self, with: &ast::With) -> Result<()> {
+    pub(crate) fn with(&mut self, with: &ast::With) -> Result<()> {
         let none = RefCell::new(Vec::new());
         let env = Env { parent: None, outer: &none };
         self.bind_with(with, env)
@@ -210,7 +210,7 @@ impl Binder<'_> {
 
     fn bind_select(&mut self, select: &ast::Select, tail: Tail<'_>, env: Env<'_>) -> Result<BoundQuery> {
         refuse_clauses(select)?;
-        let from = self.from_list(&select.from, env)?;
+        let from = self.relations_of(&select.from, env)?;
         let scope = from.scope;
         let mut plan = from.plan;
         let mut filter = None;
@@ -285,8 +285,7 @@ impl Binder<'_> {
             && matches!(scope.relations.as_slice(), [only] if only.base);
 
         let aggregated = groups.is_some() || having.is_some() || contains_aggregate(&targets, &keys);
-        let (inside, outside): (Vec<_>, Vec<_>) =
-            applies.into_inner().into_iter().partition(|a| a.in_aggregate);
+        let (inside, outside): (Vec<_>, Vec<_>) = applies.into_inner().into_iter().partition(|a| a.in_aggregate);
         let mut plan = self.attach(plan, inside)?;
         if aggregated {
             let mut having = having;
@@ -304,9 +303,7 @@ impl Binder<'_> {
         let windowed = plain != plan;
         let sets = targets.iter().any(|t| t.typed.kind == Kind::Set);
         let simple = match filter {
-            Some(filter) if simple_shape && !aggregated && !windowed && !sets => {
-                simple_select(scope, filter, &targets)
-            }
+            Some(filter) if simple_shape && !aggregated && !windowed && !sets => simple_select(scope, filter, &targets),
             _ => None,
         };
         let distinct = matches!(select.distinct, Some(ast::Distinct::Distinct));
@@ -471,6 +468,25 @@ impl Binder<'_> {
                     let name = super::names::column_name(e).unwrap_or_else(|| "?column?".to_owned());
                     targets.push(self.target(e, name, ctx)?);
                 }
+                SelectItem::ExprWithAlias { alias, .. } if alias.quote_style == Some('\'') => {
+                    // PostgreSQL takes no string for a name.
+                    return Err(SqlError::new(
+                        SqlState::SYNTAX_ERROR,
+                        format!("syntax error at or near \"'{}'\"", alias.value),
+                    )
+                    .at(self.position(alias.span)));
+                }
+                SelectItem::ExprWithAlias { expr, alias } if is_null_test(alias) => {
+                    let negated = alias.value.eq_ignore_ascii_case("notnull");
+                    if matches!(
+                        expr,
+                        ast::Expr::BinaryOp { op: ast::BinaryOperator::And | ast::BinaryOperator::Or, .. }
+                    ) {
+                        return Err(SqlError::unsupported("ISNULL after AND or OR").hint("Write IS NULL."));
+                    }
+                    let typed = self.null_test(expr, ctx, negated)?;
+                    targets.push(Target { typed, name: "?column?".to_owned(), table: 0, attribute: 0 });
+                }
                 SelectItem::ExprWithAlias { expr, alias } => {
                     targets.push(self.target(expr, fold(alias), ctx)?);
                 }
@@ -537,7 +553,8 @@ impl Binder<'_> {
                 Some(i) => targets[i].typed.clone(),
                 None => self.expr(&item.expr, ctx)?,
             };
-            let same = output.or_else(|| targets.iter().position(|t| t.typed.expr == typed.expr && t.typed.kind != Kind::Set));
+            let same =
+                output.or_else(|| targets.iter().position(|t| t.typed.expr == typed.expr && t.typed.kind != Kind::Set));
             let set = typed.kind == Kind::Set;
             let plain = Typed { kind: if set { Kind::Plain } else { typed.kind.clone() }, ..typed };
             let sort = self.sort_expr(plain, &item.options)?;
@@ -572,11 +589,8 @@ impl Binder<'_> {
                 let mut found = targets.iter().enumerate().filter(|(_, t)| t.name == name);
                 let Some((first, target)) = found.next() else { return Ok(None) };
                 if found.any(|(_, t)| t.typed.expr != target.typed.expr) {
-                    return Err(SqlError::new(
-                        SqlState::AMBIGUOUS_COLUMN,
-                        format!("{clause} \"{name}\" is ambiguous"),
-                    )
-                    .at(self.position(ident.span)));
+                    return Err(SqlError::new(SqlState::AMBIGUOUS_COLUMN, format!("{clause} \"{name}\" is ambiguous"))
+                        .at(self.position(ident.span)));
                 }
                 Ok(Some(first))
             }
@@ -700,6 +714,12 @@ impl Binder<'_> {
     }
 }
 
+/// `x ISNULL` and `x NOTNULL`, which the parser takes for names.
+fn is_null_test(alias: &ast::Ident) -> bool {
+    alias.quote_style.is_none()
+        && (alias.value.eq_ignore_ascii_case("isnull") || alias.value.eq_ignore_ascii_case("notnull"))
+}
+
 fn functions_context() -> crate::sql::functions::CastContext {
     crate::sql::functions::CastContext::Implicit
 }
@@ -709,12 +729,7 @@ fn resolved(ty: PgType) -> PgType {
 }
 
 fn star_target(column: &super::ScopeColumn) -> Target {
-    Target {
-        typed: column.typed.clone(),
-        name: column.name.clone(),
-        table: column.table,
-        attribute: column.attribute,
-    }
+    Target { typed: column.typed.clone(), name: column.name.clone(), table: column.table, attribute: column.attribute }
 }
 
 fn origin(scope: &Scope, expr: &Expr) -> (kalamdb_catalog::Oid, i16) {
@@ -738,8 +753,7 @@ fn simple_select(scope: &Scope, filter: Expr, targets: &[Target]) -> Option<Box<
 
 fn contains_aggregate(targets: &[Target], keys: &[(SortKey, Sort)]) -> bool {
     let has = |e: &Expr| e.exists(|e| Ok(matches!(e, Expr::AggregateFunction(_)))).unwrap_or(false);
-    targets.iter().any(|t| has(&t.typed.expr))
-        || keys.iter().any(|(k, _)| matches!(k, SortKey::Expr(e) if has(e)))
+    targets.iter().any(|t| has(&t.typed.expr)) || keys.iter().any(|(k, _)| matches!(k, SortKey::Expr(e) if has(e)))
 }
 
 /// DISTINCT ON: the first row of each group in ORDER BY's order.
@@ -788,13 +802,12 @@ impl SortKey {
 }
 
 /// What `group` rewrites among the sort keys.
-pub(super) fn key_exprs<'k>(keys: &'k mut [(SortKey, Sort)]) -> impl Iterator<Item = &'k mut Expr> {
+pub(super) fn key_exprs(keys: &mut [(SortKey, Sort)]) -> impl Iterator<Item = &mut Expr> {
     keys.iter_mut().filter_map(|(k, _)| k.expr_mut())
 }
 
-
 /// 2201W, 2201X
-pub fn negative_row_count(limit: bool) -> SqlError {
+pub(crate) fn negative_row_count(limit: bool) -> SqlError {
     if limit {
         SqlError::new(SqlState::INVALID_ROW_COUNT_IN_LIMIT_CLAUSE, "LIMIT must not be negative")
     } else {

@@ -9,8 +9,8 @@ use datafusion::logical_expr::expr::{WindowFunction, WindowFunctionParams};
 use datafusion::logical_expr::{
     Expr, LogicalPlan, LogicalPlanBuilder, Projection, WindowFrame, WindowFunctionDefinition,
 };
-use kalamdb_catalog::{PgType, Result, SqlError, SqlState};
 use datafusion::sql::sqlparser::ast::{self, SetExpr, SetOperator, SetQuantifier};
+use kalamdb_catalog::{PgType, Result, SqlError, SqlState};
 
 use super::scope::{Clause, Scope};
 use super::select::{BoundQuery, Env};
@@ -111,18 +111,19 @@ impl Binder<'_> {
         let count = by_column.first().map_or(0, Vec::len);
         let names: Vec<String> = columns.iter().map(|c| c.name.clone()).collect();
         if count == 1 {
-            let exprs: Vec<Expr> =
-                by_column.into_iter().zip(&names).flat_map(|(c, n)| c.into_iter().map(move |t| t.expr.alias(n))).collect();
+            let exprs: Vec<Expr> = by_column
+                .into_iter()
+                .zip(&names)
+                .flat_map(|(c, n)| c.into_iter().map(move |t| t.expr.alias(n)))
+                .collect();
             let plan = planning(LogicalPlanBuilder::empty(true).project(exprs).and_then(|b| b.build()))?;
             return Ok(BoundQuery { plan, columns, kinds, simple: None });
         }
         let mut iters: Vec<_> = by_column.into_iter().map(Vec::into_iter).collect();
         let rows: Vec<Vec<Expr>> =
             (0..count).map(|_| iters.iter_mut().filter_map(|c| c.next().map(|t| t.expr)).collect()).collect();
-        let fields: Vec<_> = columns
-            .iter()
-            .map(|c| datafusion::arrow::datatypes::Field::new(&c.name, c.ty.arrow(), true))
-            .collect();
+        let fields: Vec<_> =
+            columns.iter().map(|c| datafusion::arrow::datatypes::Field::new(&c.name, c.ty.arrow(), true)).collect();
         let schema = planning(DFSchema::try_from(datafusion::arrow::datatypes::Schema::new(fields)))?;
         let plan = LogicalPlan::Values(datafusion::logical_expr::Values { schema: Arc::new(schema), values: rows });
         Ok(BoundQuery { plan, columns, kinds, simple: None })
@@ -171,9 +172,7 @@ impl Binder<'_> {
         }
         bound.plan = match top {
             Some(p) => LogicalPlan::Projection(planning(Projection::try_new(exprs, p.input))?),
-            None => planning(
-                LogicalPlanBuilder::from(bound.plan.clone()).project(exprs).and_then(|b| b.build()),
-            )?,
+            None => planning(LogicalPlanBuilder::from(bound.plan.clone()).project(exprs).and_then(|b| b.build()))?,
         };
         for (column, (ty, typmod)) in bound.columns.iter_mut().zip(wanted) {
             if column.ty != *ty || *typmod >= 0 {
@@ -328,7 +327,8 @@ impl Binder<'_> {
             let (a, b) = (self.sort_key(a, ty)?, self.sort_key(b, ty)?);
             on.push(super::expr::binary(a, datafusion::logical_expr::Operator::IsNotDistinctFrom, b));
         }
-        let kind = if intersect { datafusion::common::JoinType::LeftSemi } else { datafusion::common::JoinType::LeftAnti };
+        let kind =
+            if intersect { datafusion::common::JoinType::LeftSemi } else { datafusion::common::JoinType::LeftAnti };
         let outputs: Vec<Expr> = (0..types.len())
             .map(|i| Expr::Column(DfColumn::new(Some(l.clone()), format!("c{i}"))).alias(format!("c{i}")))
             .collect();
@@ -359,8 +359,7 @@ impl Binder<'_> {
             },
         }));
         let name = number.schema_name().to_string();
-        let mut outputs: Vec<Expr> =
-            plan.schema().iter().map(|(q, f)| Expr::Column(DfColumn::from((q, f)))).collect();
+        let mut outputs: Vec<Expr> = plan.schema().iter().map(|(q, f)| Expr::Column(DfColumn::from((q, f)))).collect();
         outputs.push(Expr::Column(DfColumn::new_unqualified(name)).alias("number"));
         let plan = planning(LogicalPlanBuilder::window_plan(plan, vec![number]))?;
         planning(LogicalPlanBuilder::from(plan).project(outputs).and_then(|b| b.build()))
@@ -417,10 +416,7 @@ impl Binder<'_> {
         self.ctes.pop();
         let mut step = step?;
         if step.columns.len() != columns.len() {
-            return Err(SqlError::new(
-                SqlState::SYNTAX_ERROR,
-                "each UNION query must have the same number of columns",
-            ));
+            return Err(SqlError::new(SqlState::SYNTAX_ERROR, "each UNION query must have the same number of columns"));
         }
         for (i, (want, have)) in columns.iter().zip(&step.columns).enumerate() {
             let common = common_type(&[want.ty, have.ty], "UNION")?;
@@ -440,9 +436,8 @@ impl Binder<'_> {
         let wanted: Vec<(PgType, i32)> = types.iter().map(|t| (*t, -1)).collect();
         self.coerce_columns(&mut step, &wanted, CastContext::Implicit)?;
         let step = self.positional(step.plan)?;
-        let plan = planning(
-            LogicalPlanBuilder::from(plan).to_recursive_query(work, step, distinct).and_then(|b| b.build()),
-        )?;
+        let plan =
+            planning(LogicalPlanBuilder::from(plan).to_recursive_query(work, step, distinct).and_then(|b| b.build()))?;
         Ok(BoundQuery { plan, columns, kinds, simple: None })
     }
 }
@@ -450,7 +445,5 @@ impl Binder<'_> {
 /// True if a query body names this relation in FROM anywhere.
 pub(super) fn mentions(body: &SetExpr, name: &str) -> bool {
     // The text is searched for the word: a false yes only makes a plain UNION run as a recursive one of no recursion.
-    body.to_string()
-        .split(|c: char| !(c.is_alphanumeric() || c == '_'))
-        .any(|word| word.eq_ignore_ascii_case(name))
+    body.to_string().split(|c: char| !(c.is_alphanumeric() || c == '_')).any(|word| word.eq_ignore_ascii_case(name))
 }

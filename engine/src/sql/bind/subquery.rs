@@ -8,8 +8,8 @@ use datafusion::common::tree_node::{Transformed, TreeNode, TreeNodeRecursion};
 use datafusion::common::{Column, DFSchema};
 use datafusion::logical_expr::expr::{Exists, InSubquery, Placeholder};
 use datafusion::logical_expr::{Expr, LogicalPlan, LogicalPlanBuilder, Operator, Subquery};
-use kalamdb_catalog::{PgType, Result, SqlError, SqlState};
 use datafusion::sql::sqlparser::ast;
+use kalamdb_catalog::{PgType, Result, SqlError, SqlState};
 
 use super::scope::{Clause, Ctx, OuterRef};
 use super::select::BoundQuery;
@@ -23,7 +23,7 @@ use crate::sql::udf::Resolved;
 
 /// A subquery waiting to be put under the plan node whose expressions use its column.
 #[derive(Clone, Debug)]
-pub struct Apply {
+pub(crate) struct Apply {
     pub column: String,
     pub carrier: DataType,
     pub mode: ApplyMode,
@@ -65,7 +65,14 @@ impl Binder<'_> {
         Err(SqlError::new(SqlState::SYNTAX_ERROR, "subquery must return only one column").at(self.position(span)))
     }
 
-    fn push_apply(&mut self, ctx: &Ctx<'_>, mode: ApplyMode, carrier: DataType, inner: LogicalPlan, outer: Vec<OuterRef>) -> Expr {
+    fn push_apply(
+        &mut self,
+        ctx: &Ctx<'_>,
+        mode: ApplyMode,
+        carrier: DataType,
+        inner: LogicalPlan,
+        outer: Vec<OuterRef>,
+    ) -> Expr {
         let column = self.unique("subquery");
         ctx.applies.borrow_mut().push(Apply {
             column: column.clone(),
@@ -87,7 +94,13 @@ impl Binder<'_> {
     }
 
     /// Column `index` of a subquery of `width` columns, as a scalar.
-    pub(super) fn subquery_column(&mut self, query: &ast::Query, index: usize, width: usize, ctx: &Ctx<'_>) -> Result<Typed> {
+    pub(super) fn subquery_column(
+        &mut self,
+        query: &ast::Query,
+        index: usize,
+        width: usize,
+        ctx: &Ctx<'_>,
+    ) -> Result<Typed> {
         let (bound, outer) = self.inner_query(query, ctx)?;
         if bound.columns.len() != width {
             return Err(SqlError::new(SqlState::SYNTAX_ERROR, "number of columns does not match number of values"));
@@ -139,14 +152,14 @@ impl Binder<'_> {
             return Err(SqlError::new(SqlState::SYNTAX_ERROR, "subquery has too many columns").at(span));
         }
         let column = &bound.columns[0];
-        if let Some(ty) = compare::common(needle.ty, column.ty).filter(|t| compare::comparable(*t, Operator::Eq)) {
-            if !negated || outer.is_empty() {
-                let plan = self.keyed(&bound, ty)?;
-                if let Some(subquery) = native(ctx, &plan, &outer)? {
-                    let needle = self.coerce(needle, ty)?;
-                    let needle = Box::new(self.sort_key(needle.expr, ty)?);
-                    return Ok(Typed::new(Expr::InSubquery(InSubquery::new(needle, subquery, negated)), PgType::BOOL));
-                }
+        if let Some(ty) = compare::common(needle.ty, column.ty).filter(|t| compare::comparable(*t, Operator::Eq))
+            && (!negated || outer.is_empty())
+        {
+            let plan = self.keyed(&bound, ty)?;
+            if let Some(subquery) = native(ctx, &plan, &outer)? {
+                let needle = self.coerce(needle, ty)?;
+                let needle = Box::new(self.sort_key(needle.expr, ty)?);
+                return Ok(Typed::new(Expr::InSubquery(InSubquery::new(needle, subquery, negated)), PgType::BOOL));
             }
         }
         let Some(ty) = column.ty.array() else {
@@ -236,19 +249,20 @@ impl Binder<'_> {
         self.any_all_of(needle, &name, list, any, position)
     }
 
-    pub(super) fn any_all_of(&mut self, needle: Typed, name: &str, list: Typed, any: bool, position: Option<u32>) -> Result<Typed> {
+    pub(super) fn any_all_of(
+        &mut self,
+        needle: Typed,
+        name: &str,
+        list: Typed,
+        any: bool,
+        position: Option<u32>,
+    ) -> Result<Typed> {
         let Some(element) = list.ty.list_element() else {
-            return Err(SqlError::new(
-                SqlState::WRONG_OBJECT_TYPE,
-                "op ANY/ALL (array) requires array on right side",
-            )
-            .at(position));
+            return Err(SqlError::new(SqlState::WRONG_OBJECT_TYPE, "op ANY/ALL (array) requires array on right side")
+                .at(position));
         };
-        let ty = if compare::operator(name).is_some() {
-            compare::common(needle.ty, element)
-        } else {
-            Some(PgType::TEXT)
-        };
+        let ty =
+            if compare::operator(name).is_some() { compare::common(needle.ty, element) } else { Some(PgType::TEXT) };
         let (Some(ty), Some(imp)) = (ty, functions::any_all(name, any)) else {
             return Err(SqlError::new(
                 SqlState::UNDEFINED_FUNCTION,

@@ -16,7 +16,7 @@ use crate::types::{Value, parse_text};
 
 /// An expression with its PostgreSQL type.
 #[derive(Clone, Debug)]
-pub struct Typed {
+pub(crate) struct Typed {
     pub expr: Expr,
     pub ty: PgType,
     pub typmod: i32,
@@ -27,7 +27,7 @@ pub struct Typed {
 
 /// What is special about an expression while its type is still open.
 #[derive(Clone, PartialEq, Debug)]
-pub enum Kind {
+pub(crate) enum Kind {
     Plain,
     /// A string literal or NULL that takes the type of its surroundings; `ty` is unknown.
     Literal(Option<String>),
@@ -38,53 +38,53 @@ pub enum Kind {
 }
 
 impl Typed {
-    pub fn new(expr: Expr, ty: PgType) -> Self {
+    pub(crate) fn new(expr: Expr, ty: PgType) -> Self {
         Typed { expr, ty, typmod: -1, kind: Kind::Plain, position: None }
     }
 
-    pub fn literal(value: &Value<'_>, ty: PgType) -> Self {
+    pub(crate) fn literal(value: &Value<'_>, ty: PgType) -> Self {
         let scalar = value.to_scalar(ty).unwrap_or_else(|_| unreachable!("a literal has the carrier of its type"));
         Typed::new(Expr::Literal(scalar, None), ty)
     }
 
-    pub fn null() -> Self {
+    pub(crate) fn null() -> Self {
         Typed { kind: Kind::Literal(None), ..Typed::new(lit(ScalarValue::Utf8(None)), PgType::UNKNOWN) }
     }
 
-    pub fn unknown(text: String) -> Self {
+    pub(crate) fn unknown(text: String) -> Self {
         let expr = lit(ScalarValue::Utf8(Some(text.clone())));
         Typed { kind: Kind::Literal(Some(text)), ..Typed::new(expr, PgType::UNKNOWN) }
     }
 
-    pub fn at(mut self, position: Option<u32>) -> Self {
+    pub(crate) fn at(mut self, position: Option<u32>) -> Self {
         self.position = self.position.or(position);
         self
     }
 
-    pub fn is_unknown(&self) -> bool {
+    pub(crate) fn is_unknown(&self) -> bool {
         self.ty == PgType::UNKNOWN
     }
 }
 
 /// The placeholder of a parameter.
-pub fn placeholder(id: String, ty: PgType) -> Expr {
+pub(super) fn placeholder(id: String, ty: PgType) -> Expr {
     let field = Arc::new(Field::new(&id, ty.arrow(), true));
     Expr::Placeholder(Placeholder::new_with_field(id, Some(field)))
 }
 
 impl Binder<'_> {
     /// Converts where SQL converts by itself: function arguments, operands, set operations.
-    pub fn coerce(&mut self, from: Typed, to: PgType) -> Result<Typed> {
+    pub(crate) fn coerce(&mut self, from: Typed, to: PgType) -> Result<Typed> {
         self.convert(from, to, -1, CastContext::Implicit)
     }
 
     /// Converts for storage in a column: INSERT, UPDATE.
-    pub fn assign(&mut self, from: Typed, to: PgType, typmod: i32) -> Result<Typed> {
+    pub(crate) fn assign(&mut self, from: Typed, to: PgType, typmod: i32) -> Result<Typed> {
         self.convert(from, to, typmod, CastContext::Assignment)
     }
 
     /// A cast that the user wrote.
-    pub fn cast(&mut self, from: Typed, to: PgType, typmod: i32) -> Result<Typed> {
+    pub(crate) fn cast(&mut self, from: Typed, to: PgType, typmod: i32) -> Result<Typed> {
         self.convert(from, to, typmod, CastContext::Explicit)
     }
 
@@ -92,7 +92,9 @@ impl Binder<'_> {
         let position = from.position;
         let explicit = context == CastContext::Explicit;
         match &from.kind {
-            Kind::Set => return Err(SqlError::unsupported("a set-returning function inside an expression").at(position)),
+            Kind::Set => {
+                return Err(SqlError::unsupported("a set-returning function inside an expression").at(position));
+            }
             Kind::Literal(text) => return self.literal_as(text.as_deref(), to, typmod, explicit, position),
             Kind::Parameter(index) => {
                 let to = if to.is_polymorphic() { PgType::TEXT } else { to };
@@ -196,7 +198,7 @@ impl Binder<'_> {
 
     /// An immutable function of literals, evaluated; anything else as it is. Errors are left for execution, since the
     /// expression may never be reached (CASE).
-    pub fn fold_constant(&self, expr: Expr) -> Result<Expr> {
+    pub(crate) fn fold_constant(&self, expr: Expr) -> Result<Expr> {
         let Expr::ScalarFunction(function) = &expr else { return Ok(expr) };
         let literals: Option<Vec<&ScalarValue>> = function
             .args
@@ -234,7 +236,7 @@ impl Binder<'_> {
     }
 
     /// A condition: WHERE, ON, HAVING, FILTER, WHEN.
-    pub fn boolean(&mut self, typed: Typed, what: &str) -> Result<Expr> {
+    pub(crate) fn boolean(&mut self, typed: Typed, what: &str) -> Result<Expr> {
         if typed.ty != PgType::BOOL && !typed.is_unknown() {
             return Err(SqlError::new(
                 SqlState::DATATYPE_MISMATCH,
@@ -249,7 +251,7 @@ impl Binder<'_> {
     }
 
     /// The common type of several expressions, and the expressions converted to it.
-    pub fn unify(&mut self, mut items: Vec<Typed>, what: &str) -> Result<(Vec<Typed>, PgType, i32)> {
+    pub(crate) fn unify(&mut self, mut items: Vec<Typed>, what: &str) -> Result<(Vec<Typed>, PgType, i32)> {
         let types: Vec<PgType> = items.iter().map(|t| t.ty).collect();
         let ty = coerce::common_type(&types, what).map_err(|e| {
             let other = items.iter().find(|t| !t.is_unknown() && t.ty.info().category != items[0].ty.info().category);
@@ -268,6 +270,6 @@ impl Binder<'_> {
 }
 
 /// 0A000: a set-returning function where only one value can stand.
-pub fn set_not_allowed(what: &str) -> SqlError {
+pub(super) fn set_not_allowed(what: &str) -> SqlError {
     SqlError::new(SqlState::FEATURE_NOT_SUPPORTED, format!("set-returning functions are not allowed in {what}"))
 }

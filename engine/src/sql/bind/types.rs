@@ -1,10 +1,10 @@
 //! Type names in SQL: sqlparser's `DataType` to a [`PgType`] and its type modifier.
 
-use kalamdb_catalog::types::make_numeric_typmod;
-use kalamdb_catalog::{PgType, Result, SqlError, SqlState};
 use datafusion::sql::sqlparser::ast::{
     ArrayElemTypeDef, CharacterLength, DataType, ExactNumberInfo, IntervalFields, ObjectName, TimezoneInfo,
 };
+use kalamdb_catalog::types::make_numeric_typmod;
+use kalamdb_catalog::{PgType, Result, SqlError, SqlState};
 
 use super::name_parts;
 
@@ -12,7 +12,7 @@ use super::name_parts;
 const MAX_CHARACTERS: u64 = 10_485_760;
 
 /// The type that a type name in an expression means; `numeric(10,2)` has a modifier, `text` has -1.
-pub fn type_of_name(name: &DataType) -> Result<(PgType, i32)> {
+pub(crate) fn type_of_name(name: &DataType) -> Result<(PgType, i32)> {
     let plain = |ty: PgType| Ok((ty, -1));
     match name {
         DataType::Boolean | DataType::Bool => plain(PgType::BOOL),
@@ -27,9 +27,7 @@ pub fn type_of_name(name: &DataType) -> Result<(PgType, i32)> {
         DataType::Varchar(length) | DataType::CharacterVarying(length) | DataType::CharVarying(length) => {
             characters(PgType::VARCHAR, "varchar", length.as_ref(), -1)
         }
-        DataType::Char(length) | DataType::Character(length) => {
-            characters(PgType::BPCHAR, "char", length.as_ref(), 5)
-        }
+        DataType::Char(length) | DataType::Character(length) => characters(PgType::BPCHAR, "char", length.as_ref(), 5),
         DataType::Bytea => plain(PgType::BYTEA),
         DataType::Date => plain(PgType::DATE),
         DataType::Time(precision, TimezoneInfo::None | TimezoneInfo::WithoutTimeZone) => {
@@ -64,7 +62,7 @@ pub fn type_of_name(name: &DataType) -> Result<(PgType, i32)> {
 }
 
 /// The type of a column definition: pseudo-types are refused (42P16).
-pub fn column_type(column: &str, name: &DataType) -> Result<(PgType, i32)> {
+pub(crate) fn column_type(column: &str, name: &DataType) -> Result<(PgType, i32)> {
     let (ty, typmod) = type_of_name(name)?;
     if ty.info().kind == 'p' {
         return Err(SqlError::new(
@@ -123,16 +121,14 @@ fn by_catalog_name(name: &str) -> Option<PgType> {
 fn float(info: &ExactNumberInfo) -> Result<(PgType, i32)> {
     match info {
         ExactNumberInfo::None => Ok((PgType::FLOAT8, -1)),
-        ExactNumberInfo::Precision(0) => Err(SqlError::new(
-            SqlState::INVALID_PARAMETER_VALUE,
-            "precision for type float must be at least 1 bit",
-        )),
+        ExactNumberInfo::Precision(0) => {
+            Err(SqlError::new(SqlState::INVALID_PARAMETER_VALUE, "precision for type float must be at least 1 bit"))
+        }
         ExactNumberInfo::Precision(1..=24) => Ok((PgType::FLOAT4, -1)),
         ExactNumberInfo::Precision(25..=53) => Ok((PgType::FLOAT8, -1)),
-        _ => Err(SqlError::new(
-            SqlState::INVALID_PARAMETER_VALUE,
-            "precision for type float must be less than 54 bits",
-        )),
+        _ => {
+            Err(SqlError::new(SqlState::INVALID_PARAMETER_VALUE, "precision for type float must be less than 54 bits"))
+        }
     }
 }
 
@@ -148,10 +144,9 @@ fn numeric(info: &ExactNumberInfo) -> Result<(PgType, i32)> {
 fn characters(ty: PgType, name: &str, length: Option<&CharacterLength>, bare: i32) -> Result<(PgType, i32)> {
     match length {
         None => Ok((ty, bare)),
-        Some(CharacterLength::IntegerLength { length: 0, .. }) => Err(SqlError::new(
-            SqlState::INVALID_PARAMETER_VALUE,
-            format!("length for type {name} must be at least 1"),
-        )),
+        Some(CharacterLength::IntegerLength { length: 0, .. }) => {
+            Err(SqlError::new(SqlState::INVALID_PARAMETER_VALUE, format!("length for type {name} must be at least 1")))
+        }
         Some(CharacterLength::IntegerLength { length, .. }) if *length > MAX_CHARACTERS => Err(SqlError::new(
             SqlState::INVALID_PARAMETER_VALUE,
             format!("length for type {name} cannot exceed {MAX_CHARACTERS}"),
@@ -199,7 +194,7 @@ fn unknown_type(name: &str) -> SqlError {
 }
 
 /// The type modifier of `INTERVAL '1' DAY TO SECOND (3)`.
-pub fn interval_literal_typmod(i: &datafusion::sql::sqlparser::ast::Interval) -> Result<i32> {
+pub(super) fn interval_literal_typmod(i: &datafusion::sql::sqlparser::ast::Interval) -> Result<i32> {
     use datafusion::sql::sqlparser::ast::DateTimeField as F;
     let fields = match (&i.leading_field, &i.last_field) {
         (None, _) => return Ok(interval_typmod(None, i.fractional_seconds_precision)),

@@ -3,11 +3,9 @@
 use datafusion::common::ScalarValue;
 use datafusion::functions_window as fw;
 use datafusion::logical_expr::expr::{NullTreatment, Sort, WindowFunction, WindowFunctionParams};
-use datafusion::logical_expr::{
-    Cast, Expr, WindowFrame, WindowFrameBound, WindowFrameUnits, WindowFunctionDefinition,
-};
-use kalamdb_catalog::{PgType, Result, SqlError, SqlState};
+use datafusion::logical_expr::{Cast, Expr, WindowFrame, WindowFrameBound, WindowFrameUnits, WindowFunctionDefinition};
 use datafusion::sql::sqlparser::ast::{self, FunctionArguments, WindowSpec, WindowType};
+use kalamdb_catalog::{PgType, Result, SqlError, SqlState};
 
 use super::scope::{Clause, Ctx};
 use super::typed::Typed;
@@ -18,8 +16,17 @@ use crate::sql::functions;
 pub(super) fn is_window_function(name: &str) -> bool {
     matches!(
         name,
-        "row_number" | "rank" | "dense_rank" | "percent_rank" | "cume_dist" | "ntile" | "lag" | "lead"
-            | "first_value" | "last_value" | "nth_value"
+        "row_number"
+            | "rank"
+            | "dense_rank"
+            | "percent_rank"
+            | "cume_dist"
+            | "ntile"
+            | "lag"
+            | "lead"
+            | "first_value"
+            | "last_value"
+            | "nth_value"
     )
 }
 

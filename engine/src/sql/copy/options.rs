@@ -282,6 +282,7 @@ mod tests {
     }
 
     #[test]
+    #[allow(clippy::type_complexity)]
     fn errors_are_postgresqls() {
         let cases: &[(&[(&str, &str)], bool, &str)] = &[
             (&[], true, "Text \t \"\\\\N\" []"),

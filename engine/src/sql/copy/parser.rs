@@ -140,31 +140,40 @@ impl CopyParser {
 
     fn one_line(&mut self, line: &[u8], sink: &mut dyn CopySink) -> Result<()> {
         self.line += 1;
-        let line = check_utf8(line).map_err(|e| add_context(e, self.line_context(None)))?;
+        let line = check_utf8(line).map_err(|e| e.within(self.line_context(None)))?;
         match self.stage {
-            Stage::Header => self.header_line(line).map_err(|e| add_context(e, self.line_context(Some(line)))),
+            Stage::Header => self.header_line(line).map_err(|e| e.within(self.line_context(Some(line)))),
             _ => self.row_line(line, sink),
         }
     }
 
     fn row_line(&mut self, line: &str, sink: &mut dyn CopySink) -> Result<()> {
-        self.cut_line(line).map_err(|e| add_context(e, self.line_context(Some(line))))?;
+        self.cut_line(line).map_err(|e| e.within(self.line_context(Some(line))))?;
         let mut values = recycle(std::mem::take(&mut self.values));
         for (i, column) in self.columns.iter().enumerate() {
-            let field = self.fields.get(i, line).map_err(|e| add_context(e, self.line_context(Some(line))))?;
+            // After the values before it: the first error in reading order is the one reported.
+            if i == self.fields.len() {
+                let missing = bad_format(format!("missing data for column \"{}\"", column.name));
+                return Err(missing.within(self.line_context(Some(line))));
+            }
+            let field = self.fields.get(i, line).map_err(|e| e.within(self.line_context(Some(line))))?;
             values.push(match field {
                 None => Value::Null,
                 Some(text) => parse_text(column.ty, column.typmod, text, &self.settings)
-                    .map_err(|e| add_context(e, self.value_context(column, Some(text))))?,
+                    .map_err(|e| e.within(self.value_context(column, Some(text))))?,
             });
         }
         self.rows += 1;
         let taken = sink.row(&values);
         self.values = recycle(values);
-        taken.map_err(|e| add_context(e, self.line_context(Some(line))))
+        // Rows are written behind the reading, when PostgreSQL no longer has the line of one that clashes.
+        taken.map_err(|e| {
+            let line = (e.code() != SqlState::UNIQUE_VIOLATION).then_some(line);
+            e.within(self.line_context(line))
+        })
     }
 
-    /// Cuts a line into as many fields as there are columns.
+    /// Cuts a line into at most as many fields as there are columns.
     fn cut_line(&mut self, line: &str) -> Result<()> {
         if self.columns.is_empty() && line.is_empty() {
             return Ok(());
@@ -173,10 +182,7 @@ impl CopyParser {
         if self.fields.len() > self.columns.len() {
             return Err(bad_format("extra data after last expected column"));
         }
-        match self.columns.get(self.fields.len()) {
-            Some(missing) => Err(bad_format(format!("missing data for column \"{}\"", missing.name))),
-            None => Ok(()),
-        }
+        Ok(())
     }
 
     fn header_line(&mut self, line: &str) -> Result<()> {
@@ -251,13 +257,13 @@ impl CopyParser {
             values.push(match *place {
                 None => Value::Null,
                 Some((from, to)) => parse_binary(column.ty, column.typmod, &row[from..to])
-                    .map_err(|e| add_context(e, self.value_context(column, None)))?,
+                    .map_err(|e| e.within(self.value_context(column, None)))?,
             });
         }
         self.rows += 1;
         let taken = sink.row(&values);
         self.values = recycle(values);
-        taken.map_err(|e| add_context(e, self.line_context(None)))
+        taken.map_err(|e| e.within(self.line_context(None)))
     }
 
     /// "COPY t, line 3" or, with the line's text, "COPY t, line 3: \"...\"".
@@ -275,15 +281,6 @@ impl CopyParser {
             None => place,
         }
     }
-}
-
-/// Appends to the context: the innermost place comes first.
-fn add_context(error: SqlError, context: String) -> SqlError {
-    let context = match &error.fields().context {
-        Some(inner) => format!("{inner}\n{context}"),
-        None => context,
-    };
-    error.context(context)
 }
 
 /// The beginning of a long text, cut at a character.
@@ -369,6 +366,7 @@ mod tests {
     }
 
     #[test]
+    #[allow(clippy::type_complexity)]
     fn rows_and_errors_are_postgresqls_in_any_chunking() {
         let csv: &[(&str, &str)] = &[("format", "csv")];
         let cases: &[(&[(&str, &str)], &[u8], &str)] = &[
@@ -379,6 +377,7 @@ mod tests {
             (&[], b"1\tx\n\\.\nrubbish", "1|x; 1"),
             (&[], b"1\tx\n\\.", "1|x; 1"),
             (&[], b"1\tx\n\\.y\n", "1|x; 22P04 end-of-copy marker corrupt [COPY t, line 2]"),
+            (&[], b"q\n", "22P02 invalid input syntax for type integer: \"q\" [COPY t, line 1, column a: \"q\"]"),
             (&[], b"1\n", "22P04 missing data for column \"b\" [COPY t, line 1: \"1\"]"),
             (&[], b"1\tx\n1\t2\t3\n", "1|x; 22P04 extra data after last expected column [COPY t, line 2: \"1\t2\t3\"]"),
             (

@@ -12,4 +12,4 @@ mod compile;
 mod point;
 mod statement;
 
-pub use statement::Fast;
+pub(super) use statement::Fast;

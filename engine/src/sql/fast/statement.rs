@@ -20,7 +20,7 @@ use crate::txn::{ApplyOutcome, InsertOutcome, StatementWrites, TableRef};
 use crate::types::Value;
 
 /// A statement compiled for its table. Good for one catalog.
-pub struct Fast {
+pub(crate) struct Fast {
     table: TableRef,
     /// Live positions of NOT NULL columns.
     not_null: Vec<usize>,

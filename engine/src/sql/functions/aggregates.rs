@@ -108,7 +108,7 @@ macro_rules! regression {
 }
 
 /// The aggregates of pg_proc over numbers, booleans, and ordered types.
-pub static AGGREGATES: &[AggDef] = &[
+pub(super) static AGGREGATES: &[AggDef] = &[
     agg(2803, "count", &[], I8, count),
     agg(2147, "count", &[PgType::ANY], I8, count),
     agg(2109, "sum", &[I2], I8, int_sum!("sum", Int16Type, false)),

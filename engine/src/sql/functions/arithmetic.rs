@@ -19,7 +19,7 @@ use super::adapt::{map1, map2};
 use super::{Call, OpDef};
 use crate::types::Numeric;
 
-pub use casts::CASTS;
+pub(super) use casts::CASTS;
 
 /// An integer type and the error of leaving it.
 pub(super) trait IntType: ArrowPrimitiveType {
@@ -102,10 +102,10 @@ pub(super) fn binary<A: ArrowPrimitiveType, B: ArrowPrimitiveType, R: ArrowPrimi
     let nulls = NullBuffer::union(a.nulls(), b.nulls());
     if any {
         for (x, y) in a.iter().zip(b.iter()) {
-            if let (Some(x), Some(y)) = (x, y) {
-                if op(x, y).1 {
-                    return Err(error(x, y));
-                }
+            if let (Some(x), Some(y)) = (x, y)
+                && op(x, y).1
+            {
+                return Err(error(x, y));
             }
         }
     }
@@ -363,7 +363,7 @@ const F8: PgType = PgType::FLOAT8;
 const NUM: PgType = PgType::NUMERIC;
 
 /// The arithmetic and bit operators of pg_operator.
-pub static OPERATORS: &[OpDef] = &[
+pub(super) static OPERATORS: &[OpDef] = &[
     OpDef::infix(550, "+", I2, I2, I2, add::<Int16Type, Int16Type, Int16Type>),
     OpDef::infix(551, "+", I4, I4, I4, add::<Int32Type, Int32Type, Int32Type>),
     OpDef::infix(552, "+", I2, I4, I4, add::<Int16Type, Int32Type, Int32Type>),

@@ -5,7 +5,7 @@
 
 mod definitions;
 pub(super) mod procedures;
-pub mod reg;
+pub(super) mod reg;
 mod type_name;
 
 use std::sync::Arc;
@@ -62,7 +62,7 @@ pub(super) fn schema_name(oid: Oid, session: &SessionContext) -> String {
 }
 
 #[rustfmt::skip]
-pub static FUNCTIONS: &[FnDef] = &[
+pub(super) static FUNCTIONS: &[FnDef] = &[
     FnDef::new(1642, "pg_get_userbyid", &[OID], NAME, user_by_id).stable(),
     FnDef::new(1081, "format_type", &[OID, INT4], TEXT, format_type).stable().called_on_null(),
 
@@ -300,7 +300,7 @@ macro_rules! reg_casts {
     ($($ty:ident)*) => {
         /// pg_cast's rows of the reg* types. Text converts through [`reg_in`] and [`reg_out`] like any type through its
         /// input and output, so that only the implicit casts from text to regclass are rows.
-        pub static CASTS: &[CastDef] = &[$(
+        pub(super) static CASTS: &[CastDef] = &[$(
             cast(PgType::OID, PgType::$ty, CastContext::Implicit, same),
             cast(PgType::$ty, PgType::OID, CastContext::Implicit, same),
             cast(PgType::INT2, PgType::$ty, CastContext::Implicit, from_int2),

@@ -1,7 +1,6 @@
 //! Generated identifiers: gen_random_uuid as in PostgreSQL, and uuid_v7, snowflake_id and ulid, which sort by time.
 
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::{SystemTime, UNIX_EPOCH};
 
 use kalamdb_catalog::PgType;
 
@@ -17,7 +16,7 @@ const SNOWFLAKE_EPOCH_MS: u64 = 1_704_067_200_000;
 const SNOWFLAKE_SEQUENCE_BITS: u32 = 12;
 const SNOWFLAKE_NODE_BITS: u32 = 10;
 
-pub static FUNCTIONS: &[FnDef] = &[
+pub(super) static FUNCTIONS: &[FnDef] = &[
     FnDef::new(3432, "gen_random_uuid", &[], PgType::UUID, |call, _| {
         map0(call.rows, || Ok(Uuid(uuid::Uuid::new_v4().into_bytes())))
     })
@@ -32,12 +31,12 @@ pub static FUNCTIONS: &[FnDef] = &[
 ];
 
 fn now_ms() -> u64 {
-    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| d.as_millis() as u64)
+    (crate::clock::now_micros() / 1000).max(0) as u64
 }
 
 /// A 63-bit id: milliseconds since 2024, node, sequence. Ids of one process ascend strictly: if a millisecond's
 /// sequence runs out, or the clock steps back, the time part goes on ahead of the clock.
-pub fn snowflake_id() -> i64 {
+pub(super) fn snowflake_id() -> i64 {
     static LAST: AtomicU64 = AtomicU64::new(0);
     let elapsed = now_ms().saturating_sub(SNOWFLAKE_EPOCH_MS);
     let floor = elapsed << SNOWFLAKE_SEQUENCE_BITS;
@@ -62,7 +61,7 @@ fn node() -> u64 {
 }
 
 /// A ULID: 48 bits of milliseconds and 80 random bits in Crockford's base 32.
-pub fn ulid() -> String {
+pub(super) fn ulid() -> String {
     let random = u128::from_be_bytes(uuid::Uuid::new_v4().into_bytes());
     // The version and variant bits of the UUID are fixed: leave out the halves they are in.
     let (high, low) = (random >> 80, random & ((1 << 62) - 1));

@@ -28,7 +28,7 @@ const NUM: PgType = PgType::NUMERIC;
 
 /// Rows that one call of a set-returning function may make in all; beyond that it is refused (54000), since the lists
 /// are held in memory.
-pub const SERIES_ROWS_MAX: usize = 1 << 28;
+pub(super) const SERIES_ROWS_MAX: usize = 1 << 28;
 
 unsafe extern "C" {
     safe fn asinh(x: f64) -> f64;
@@ -45,7 +45,7 @@ fn finite(x: f64) -> Result<f64> {
 }
 
 fn in_unit(x: f64) -> Result<f64> {
-    if x < -1.0 || x > 1.0 { Err(input_out_of_range()) } else { Ok(x) }
+    if !(-1.0..=1.0).contains(&x) { Err(input_out_of_range()) } else { Ok(x) }
 }
 
 fn check_log(x: f64) -> Result<f64> {
@@ -378,7 +378,7 @@ const LOG10_NUM: ScalarImpl = |_, a| map1(a, |x: Numeric| x.log10());
 const POWER_NUM: ScalarImpl = |_, a| map2(a, |x: Numeric, y: Numeric| x.power(&y));
 
 /// Mathematical functions of pg_proc.
-pub static FUNCTIONS: &[FnDef] = &[
+pub(super) static FUNCTIONS: &[FnDef] = &[
     FnDef::new(1398, "abs", &[I2], I2, abs::<Int16Type>),
     FnDef::new(1397, "abs", &[I4], I4, abs::<Int32Type>),
     FnDef::new(1396, "abs", &[I8], I8, abs::<Int64Type>),

@@ -205,12 +205,14 @@ static OPERATORS: &[&[OpDef]] = &[
     text::OPERATORS,
 ];
 
-static CASTS: &[&[CastDef]] =
-    &[arithmetic::CASTS, catalog::CASTS, datetime::CASTS, json::CASTS, text::CASTS];
+static CASTS: &[&[CastDef]] = &[arithmetic::CASTS, catalog::CASTS, datetime::CASTS, json::CASTS, text::CASTS];
 
 static AGGREGATES: &[&[AggDef]] = &[aggregates::AGGREGATES, text_aggregates::AGGREGATES];
 
-fn by_name<T>(all: impl Iterator<Item = &'static T>, name: fn(&T) -> &'static str) -> HashMap<&'static str, Vec<&'static T>> {
+fn by_name<T>(
+    all: impl Iterator<Item = &'static T>,
+    name: fn(&T) -> &'static str,
+) -> HashMap<&'static str, Vec<&'static T>> {
     let mut map: HashMap<&'static str, Vec<&'static T>> = HashMap::new();
     for def in all {
         map.entry(name(def)).or_default().push(def);

@@ -10,7 +10,7 @@ use kalamdb_catalog::{PgType, Result, SqlError, SqlState};
 use super::{Call, FnDef};
 use crate::session::Vars;
 
-pub static FUNCTIONS: &[FnDef] = &[
+pub(super) static FUNCTIONS: &[FnDef] = &[
     FnDef::new(2078, "set_config", &[PgType::TEXT, PgType::TEXT, PgType::BOOL], PgType::TEXT, set_config)
         .called_on_null()
         .volatile(),

@@ -16,7 +16,7 @@ use super::adapt::{Ret, Timestamptz, map1, opt1, opt2};
 use super::catalog::search_path;
 use super::{Call, FnDef};
 
-pub use privileges::PRIVILEGES;
+pub(super) use privileges::PRIVILEGES;
 
 const BOOL: PgType = PgType::BOOL;
 const INT2: PgType = PgType::INT2;
@@ -31,7 +31,7 @@ const XID: PgType = PgType::XID;
 
 /// The first name of several with one OID is the one pg_proc shows.
 #[rustfmt::skip]
-pub static FUNCTIONS: &[FnDef] = &[
+pub(super) static FUNCTIONS: &[FnDef] = &[
     FnDef::new(89, "version", &[], TEXT, |c, _| constant(c, Some(version(c)?))).stable(),
     FnDef::new(2026, "pg_backend_pid", &[], INT4, |c, _| constant(c, Some(c.session.pid))).stable(),
     FnDef::new(861, "current_database", &[], NAME, |c, _| constant(c, Some(c.session.database_name.clone()))).stable(),

@@ -39,7 +39,7 @@ const fn agg(
     AggDef { oid, name, args, variadic: false, ret, make }
 }
 
-pub static AGGREGATES: &[AggDef] = &[
+pub(super) static AGGREGATES: &[AggDef] = &[
     agg(3538, "string_agg", &[TEXT, TEXT], TEXT, |args, ret| udf("string_agg", Kind::Join, args, ret)),
     agg(3545, "string_agg", &[BYTEA, BYTEA], BYTEA, |args, ret| udf("string_agg", Kind::Join, args, ret)),
     agg(2335, "array_agg", &[PgType::ANYNONARRAY], PgType::ANYARRAY, |args, ret| {
@@ -378,7 +378,7 @@ mod tests {
         let none = texts(vec![]);
         assert_eq!(check(Kind::Join, &[TEXT, TEXT], TEXT, false, &[none.clone(), none]), "NULL");
         let ints = numbers(vec![Some(2), Some(1), None, Some(2)]);
-        assert_eq!(check(Kind::JsonArray, &[PgType::INT4], JSON, true, &[ints.clone()]), "[2, 1, null]");
+        assert_eq!(check(Kind::JsonArray, &[PgType::INT4], JSON, true, std::slice::from_ref(&ints)), "[2, 1, null]");
         assert_eq!(check(Kind::JsonArray, &[PgType::INT4], JSONB, false, &[ints]), "[2, 1, null, 2]");
         let (keys, values) = (texts(vec![Some("k"), Some("l")]), numbers(vec![Some(1), None]));
         let object = |ret| check(Kind::JsonObject, &[TEXT, PgType::INT4], ret, false, &[keys.clone(), values.clone()]);

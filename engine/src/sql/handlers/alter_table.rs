@@ -1,9 +1,9 @@
 //! ALTER TABLE.
 //!
 //! The table is locked and then read from a fresh snapshot, so that every row committed before is seen. Operations run
-//! one after the other, each on the definition the one before left. What changes only how rows are read (adding a column
-//! with a constant default, dropping one) changes the definition; what changes stored values or keys writes all rows to
-//! a new storage. Views keep their meaning: `views` rewrites the text of those that read the table.
+//! in PostgreSQL's order of passes, each on the definition the one before left. What changes only how rows are read
+//! (adding a column with a constant default, dropping one) changes the definition; what changes stored values or keys
+//! writes all rows to a new storage. Views keep their meaning: `views` rewrites the text of those that read the table.
 
 mod columns;
 mod rows;
@@ -32,7 +32,9 @@ pub(crate) async fn run(session: &mut Session, prepared: &PreparedStatement, alt
         return Err(SqlError::unsupported("this form of ALTER TABLE"));
     }
     if let Some(oid) = target(session, prepared, alter)? {
-        for operation in &alter.operations {
+        let mut operations: Vec<&Operation> = alter.operations.iter().collect();
+        operations.sort_by_key(|o| pass(o));
+        for operation in operations {
             let table = current(session, oid)?;
             if table.definition.is_view() {
                 refuse_for_view(&table.definition, operation)?;
@@ -41,6 +43,23 @@ pub(crate) async fn run(session: &mut Session, prepared: &PreparedStatement, alt
         }
     }
     complete("ALTER TABLE")
+}
+
+/// When an operation's turn is (tablecmds.c, AT_PASS_*): drops come first, so that a column can be replaced; a new type
+/// is there before the default of that type, and a column before the key on it.
+fn pass(operation: &Operation) -> u8 {
+    match operation {
+        Operation::DropColumn { .. } | Operation::DropConstraint { .. } => 0,
+        Operation::AlterColumn { op, .. } => match op {
+            AlterColumnOperation::DropDefault | AlterColumnOperation::DropNotNull => 0,
+            AlterColumnOperation::SetDataType { .. } => 1,
+            AlterColumnOperation::SetNotNull | AlterColumnOperation::AddGenerated { .. } => 3,
+            AlterColumnOperation::SetDefault { .. } => 5,
+        },
+        Operation::AddColumn { .. } => 2,
+        Operation::AddConstraint { .. } => 4,
+        _ => 6,
+    }
 }
 
 /// Finds and locks the table; None if it is missing and that is no error.
@@ -253,7 +272,7 @@ async fn drop_constraint(
     if_exists: bool,
 ) -> Result<()> {
     let (old, name) = (&table.definition, ident(name));
-    if !old.primary_key.as_ref().is_some_and(|k| k.name == name) {
+    if old.primary_key.as_ref().is_none_or(|k| k.name != name) {
         let error = SqlError::new(
             SqlState::UNDEFINED_OBJECT,
             format!("constraint \"{name}\" of relation \"{}\" does not exist", old.name),

@@ -113,8 +113,7 @@ fn start_in(session: &mut Session, prepared: &PreparedStatement, copy: &CopyStat
     let writes = txn.statement();
     let ids = if target.key_columns().is_empty() { Some(RowIds::default()) } else { None };
     let sink = Sink { target, sources, writes: Some(writes), ids, reserve: session.app().txns.clone() };
-    let parser =
-        CopyParser::new(format.clone(), table.definition.name.clone(), columns.clone(), context.format());
+    let parser = CopyParser::new(format.clone(), table.definition.name.clone(), columns.clone(), context.format());
     let state = CopyInState { parser, sink: Box::new(sink) };
     Ok(Response::CopyIn(Box::new(CopyIn { columns, format, state })))
 }
@@ -127,11 +126,7 @@ enum Source {
     Expression(Arc<dyn datafusion::physical_expr::PhysicalExpr>, PgType),
 }
 
-fn default_source(
-    context: &Arc<SessionContext>,
-    binder: &mut Binder<'_>,
-    column: &ColumnDefinition,
-) -> Result<Source> {
+fn default_source(context: &Arc<SessionContext>, binder: &mut Binder<'_>, column: &ColumnDefinition) -> Result<Source> {
     let typed = binder.default_of(column)?;
     if let datafusion::logical_expr::Expr::Literal(value, _) = &typed.expr {
         return Ok(Source::Constant(Value::from_scalar(value, column.ty)?));

@@ -2,25 +2,31 @@
 
 use std::sync::Arc;
 
-use kalamdb_catalog::{
-    CachedTableData, CatalogChange, ColumnDefinition, PgType, PrimaryKey, Result, SqlError, SqlState,
-    TableDefinition, TableKind,
+use datafusion::sql::sqlparser::ast::{
+    self, ColumnOption, CreateTable, CreateTableLikeKind, CreateTableOptions, SqlOption, TableConstraint,
 };
-use datafusion::sql::sqlparser::ast::{self, ColumnOption, CreateTable, CreateTableLikeKind, CreateTableOptions, SqlOption, TableConstraint};
+use kalamdb_catalog::{
+    CachedTableData, CatalogChange, ColumnDefinition, PgType, PrimaryKey, Result, SqlError, SqlState, TableDefinition,
+    TableKind,
+};
 
 use super::ddl::{change, exists, free_name, is_taken, place, relation};
 use super::schema::skipping;
 use crate::clock;
 use crate::limits;
 use crate::session::Session;
+use crate::sql::Response;
 use crate::sql::bind::{Binder, BoundQuery, Parameters, column_type, fold};
 use crate::sql::execute::complete;
 use crate::sql::prepared::PreparedStatement;
 use crate::sql::statement::CreateTable as Statement;
-use crate::sql::Response;
 use crate::storage::keys;
 
-pub(crate) async fn run(session: &mut Session, prepared: &PreparedStatement, statement: &Statement) -> Result<Response> {
+pub(crate) async fn run(
+    session: &mut Session,
+    prepared: &PreparedStatement,
+    statement: &Statement,
+) -> Result<Response> {
     let Statement { create, likes, names, no_data } = statement;
     session.transaction()?;
     super::check_writable(session, if create.query.is_some() { "CREATE TABLE AS" } else { "CREATE TABLE" })?;
@@ -79,7 +85,10 @@ fn refuse_clauses(create: &CreateTable) -> Result<()> {
         (create.partition_by.is_some() || create.partition_of.is_some(), "PARTITION BY"),
         (create.clone.is_some() || create.version.is_some(), "CLONE"),
         (create.order_by.is_some() || create.cluster_by.is_some() || create.clustered_by.is_some(), "CLUSTER BY"),
-        (create.strict || create.without_rowid || create.transient || create.volatile || create.dynamic, "this kind of table"),
+        (
+            create.strict || create.without_rowid || create.transient || create.volatile || create.dynamic,
+            "this kind of table",
+        ),
     ];
     match refused.iter().find(|(present, _)| *present) {
         Some((_, what)) => Err(SqlError::unsupported(what)),
@@ -161,11 +170,11 @@ impl Columns {
         let has = |what: &str| including.iter().any(|i| i == what || i == "all");
         let other = relation(session, prepared, name)?;
         let defaults = has("defaults");
-        if has("indexes") {
-            if let Some(key) = &other.definition.primary_key {
-                let columns = key.columns.iter().map(|i| other.definition.columns[*i].name.clone()).collect();
-                self.set_key(None, columns)?;
-            }
+        if has("indexes")
+            && let Some(key) = &other.definition.primary_key
+        {
+            let columns = key.columns.iter().map(|i| other.definition.columns[*i].name.clone()).collect();
+            self.set_key(None, columns)?;
         }
         for (_, column) in other.definition.live_columns() {
             let mut column = column.clone();

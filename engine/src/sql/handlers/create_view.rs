@@ -2,11 +2,11 @@
 
 use std::sync::Arc;
 
+use datafusion::sql::sqlparser::ast::{self, Spanned};
 use kalamdb_catalog::table::Dependency;
 use kalamdb_catalog::{
     CachedTableData, CatalogChange, ColumnDefinition, Oid, Result, SqlError, SqlState, TableDefinition, TableKind, name,
 };
-use datafusion::sql::sqlparser::ast::{self, Spanned};
 
 use super::ddl::{change, exists, place};
 use crate::clock;
@@ -46,10 +46,7 @@ pub(crate) fn run(session: &mut Session, prepared: &PreparedStatement, create: &
         return Err(SqlError::new(SqlState::UNDEFINED_PARAMETER, "there is no parameter $1"));
     }
     if create.columns.len() > bound.columns.len() {
-        return Err(SqlError::new(
-            SqlState::SYNTAX_ERROR,
-            "CREATE VIEW specifies more column names than columns",
-        ));
+        return Err(SqlError::new(SqlState::SYNTAX_ERROR, "CREATE VIEW specifies more column names than columns"));
     }
     let mut columns: Vec<ColumnDefinition> = Vec::with_capacity(bound.columns.len());
     for (i, column) in bound.columns.iter().enumerate() {
@@ -141,10 +138,7 @@ fn check_replaceable(old: &TableDefinition, columns: &[ColumnDefinition]) -> Res
     }
     for (before, now) in old.columns.iter().zip(columns) {
         if before.name != now.name {
-            return match error(format!(
-                "cannot change name of view column \"{}\" to \"{}\"",
-                before.name, now.name
-            )) {
+            return match error(format!("cannot change name of view column \"{}\" to \"{}\"", before.name, now.name)) {
                 Err(e) => Err(e.hint("Use ALTER VIEW ... RENAME COLUMN ... to change name of view column instead.")),
                 ok => ok,
             };
@@ -224,8 +218,28 @@ fn source_word(chars: &[char], end: usize) -> Option<String> {
     let rest = rest.trim_start();
     let word: String = rest.chars().take_while(|c| c.is_alphanumeric() || *c == '_' || *c == '"').collect();
     const AFTER: &[&str] = &[
-        "where", "join", "inner", "left", "right", "full", "cross", "natural", "on", "using", "group", "order",
-        "having", "limit", "offset", "union", "except", "intersect", "fetch", "for", "window", "tablesample",
+        "where",
+        "join",
+        "inner",
+        "left",
+        "right",
+        "full",
+        "cross",
+        "natural",
+        "on",
+        "using",
+        "group",
+        "order",
+        "having",
+        "limit",
+        "offset",
+        "union",
+        "except",
+        "intersect",
+        "fetch",
+        "for",
+        "window",
+        "tablesample",
     ];
     (!word.is_empty() && !AFTER.contains(&word.to_lowercase().as_str())).then_some(word)
 }

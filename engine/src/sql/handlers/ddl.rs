@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
-use kalamdb_catalog::{CachedTableData, CatalogChange, Oid, Result, SchemaDefinition, SqlError, SqlState, name};
 use datafusion::sql::sqlparser::ast::{self, ObjectName, ObjectType, Statement};
+use kalamdb_catalog::{CachedTableData, CatalogChange, Oid, Result, SchemaDefinition, SqlError, SqlState, name};
 
 use crate::session::Session;
 use crate::sql::Response;
@@ -14,7 +14,11 @@ use crate::sql::prepared::PreparedStatement;
 use crate::storage::catalog_store;
 
 /// Carries out a DDL statement; what has no handler is refused by name.
-pub(crate) async fn run(session: &mut Session, prepared: &PreparedStatement, statement: &Statement) -> Result<Response> {
+pub(crate) async fn run(
+    session: &mut Session,
+    prepared: &PreparedStatement,
+    statement: &Statement,
+) -> Result<Response> {
     if matches!(statement, Statement::CreateDatabase { .. }) {
         session.prevent_in_block("CREATE DATABASE")?;
     }
@@ -164,9 +168,7 @@ pub(crate) fn place(session: &Session, object: &ObjectName) -> Result<(Arc<Schem
         [] => search_path(context)
             .iter()
             .find_map(|s| catalog.schema_by_name(context.database, s).cloned())
-            .ok_or_else(|| {
-                SqlError::new(SqlState::INVALID_SCHEMA_NAME, "no schema has been selected to create in")
-            })?,
+            .ok_or_else(|| SqlError::new(SqlState::INVALID_SCHEMA_NAME, "no schema has been selected to create in"))?,
         [schema] => named_schema(session, schema)?,
         [database, schema] if *database == context.database_name => named_schema(session, schema)?,
         _ => {
@@ -215,9 +217,11 @@ pub(crate) fn is_taken(session: &Session, schema: Oid, name: &str) -> bool {
 /// A schema of the session's database: 3F000 if there is none.
 pub(crate) fn named_schema(session: &Session, name: &str) -> Result<Arc<SchemaDefinition>> {
     let context = session.context();
-    context.catalog().schema_by_name(context.database, name).cloned().ok_or_else(|| {
-        SqlError::new(SqlState::INVALID_SCHEMA_NAME, format!("schema \"{name}\" does not exist"))
-    })
+    context
+        .catalog()
+        .schema_by_name(context.database, name)
+        .cloned()
+        .ok_or_else(|| SqlError::new(SqlState::INVALID_SCHEMA_NAME, format!("schema \"{name}\" does not exist")))
 }
 
 /// A name for a key: `t_pkey`, `t_pkey1` ...

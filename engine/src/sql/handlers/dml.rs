@@ -226,10 +226,6 @@ impl Target {
         }
     }
 
-    pub(crate) fn delete(&self, writes: &mut StatementWrites, key: &[u8], old: &[u8]) -> Result<bool> {
-        writes.delete(&self.reference, key, old)
-    }
-
     /// Makes the writes part of the transaction.
     pub(crate) fn finish(&self, session: &mut Session, writes: StatementWrites) -> Result<()> {
         match session.open_transaction()?.apply(writes)? {
@@ -269,10 +265,7 @@ impl Target {
         let name = definition.live_columns().nth(live).map_or("", |(_, c)| c.name.as_str());
         SqlError::new(
             SqlState::NOT_NULL_VIOLATION,
-            format!(
-                "null value in column \"{name}\" of relation \"{}\" violates not-null constraint",
-                definition.name
-            ),
+            format!("null value in column \"{name}\" of relation \"{}\" violates not-null constraint", definition.name),
         )
         .detail(format!("Failing row contains ({}).", self.show_row(values)))
         .table(self.schema_name(), &definition.name)
@@ -323,7 +316,7 @@ impl Target {
         .constraint(&key.name))
     }
 
-    fn schema_name(&self) -> &str {
+    pub(crate) fn schema_name(&self) -> &str {
         &self.schema_of
     }
 }

@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
-use kalamdb_catalog::{CachedTableData, CatalogChange, Result, SqlError, SqlState};
 use datafusion::sql::sqlparser::ast::{ObjectName, ObjectType};
+use kalamdb_catalog::{CachedTableData, CatalogChange, Result, SqlError, SqlState};
 
 use super::ddl::{change, refuse_builtin, relation, shown_name};
 use super::schema::absent;

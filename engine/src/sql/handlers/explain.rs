@@ -33,7 +33,9 @@ pub(crate) async fn run(
             match &bound.plan {
                 Plan::Query { plan, .. } => plan.clone(),
                 Plan::Dml { dml, .. } => dml.plan.clone(),
-                Plan::Utility => return text_rows(columns(explain), vec![vec!["Utility Statement".to_owned()]], "EXPLAIN"),
+                Plan::Utility => {
+                    return text_rows(columns(explain), vec![vec!["Utility Statement".to_owned()]], "EXPLAIN");
+                }
             }
         }
         statement => {

@@ -1,7 +1,7 @@
 //! PREPARE, EXECUTE and DEALLOCATE.
 
-use kalamdb_catalog::{Result, SqlError, SqlState};
 use datafusion::sql::sqlparser::ast;
+use kalamdb_catalog::{Result, SqlError, SqlState};
 
 use crate::session::Session;
 use crate::sql::bind::{Binder, Parameters};
@@ -13,10 +13,7 @@ use crate::sql::{ParsedStatement, Response};
 
 /// 26000
 pub(crate) fn missing(name: &str) -> SqlError {
-    SqlError::new(
-        SqlState::INVALID_SQL_STATEMENT_NAME,
-        format!("prepared statement \"{name}\" does not exist"),
-    )
+    SqlError::new(SqlState::INVALID_SQL_STATEMENT_NAME, format!("prepared statement \"{name}\" does not exist"))
 }
 
 pub(crate) fn prepare(

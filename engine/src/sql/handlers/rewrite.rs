@@ -33,14 +33,15 @@ pub(crate) async fn fill(
         let first_id = target.row_ids(session, batch.num_rows())?;
         for row in 0..batch.num_rows() {
             let columns = batch.columns();
-            let key = target.key_of(columns, row, first_id + row as u64);
             if let Some(null) = target.first_null(columns, row) {
                 return Err(SqlError::new(
                     SqlState::NOT_NULL_VIOLATION,
                     format!("column \"{null}\" of relation \"{}\" contains null values", table.definition.name),
                 )
+                .table(target.schema_name(), &table.definition.name)
                 .column(null));
             }
+            let key = target.key_of(columns, row, first_id + row as u64);
             writer.put(&key, &target.layout().encode_arrays(columns, row))?;
         }
     }
@@ -60,4 +61,3 @@ pub(crate) async fn fill(
         }
     }
 }
-

@@ -105,8 +105,7 @@ pub(crate) fn drop_database(session: &mut Session, names: &[ObjectName], if_exis
         let name = single(name)?;
         let catalog = session.context().catalog();
         let Some(database) = catalog.database_by_name(&name).cloned() else {
-            let error =
-                SqlError::new(SqlState::INVALID_CATALOG_NAME, format!("database \"{name}\" does not exist"));
+            let error = SqlError::new(SqlState::INVALID_CATALOG_NAME, format!("database \"{name}\" does not exist"));
             if !if_exists {
                 return Err(error);
             }

@@ -84,7 +84,8 @@ pub(crate) fn reset(session: &mut Session, name: Option<&str>) -> Result<Respons
 pub(crate) fn show_columns(context: &SessionContext, name: &str) -> Result<Vec<Column>> {
     let vars = context.vars();
     vars.get(name)?;
-    let spelled = vars.iter().find(|s| s.name.eq_ignore_ascii_case(name)).map_or(name.to_owned(), |s| s.name.to_owned());
+    let spelled =
+        vars.iter().find(|s| s.name.eq_ignore_ascii_case(name)).map_or(name.to_owned(), |s| s.name.to_owned());
     Ok(vec![column(&spelled, PgType::TEXT)])
 }
 

@@ -1,7 +1,7 @@
 //! TRUNCATE: the table gets a fresh, empty storage.
 
-use kalamdb_catalog::{CatalogChange, Result, SqlError};
 use datafusion::sql::sqlparser::ast::{CascadeOption, Truncate, TruncateIdentityOption};
+use kalamdb_catalog::{CatalogChange, Result, SqlError};
 
 use super::ddl::{change, own_table};
 use crate::session::Session;

@@ -70,10 +70,10 @@ impl Numeric {
     }
 
     pub fn add(&self, other: &Numeric) -> Result<Numeric> {
-        if let Some((a, b, scale)) = self.align_small(other) {
-            if let Some(sum) = a.checked_add(b) {
-                return Ok(Numeric(Repr::Small(sum, scale)));
-            }
+        if let Some((a, b, scale)) = self.align_small(other)
+            && let Some(sum) = a.checked_add(b)
+        {
+            return Ok(Numeric(Repr::Small(sum, scale)));
         }
         match self.align(other) {
             Some((a, b, scale)) => Numeric::make_checked(a + b, scale),
@@ -89,10 +89,10 @@ impl Numeric {
     }
 
     pub fn mul(&self, other: &Numeric) -> Result<Numeric> {
-        if let (Repr::Small(a, sa), Repr::Small(b, sb)) = (&self.0, &other.0) {
-            if let (Some(product), true) = (a.checked_mul(*b), sa + sb <= SCALE_MAX) {
-                return Ok(Numeric(Repr::Small(product, sa + sb)));
-            }
+        if let (Repr::Small(a, sa), Repr::Small(b, sb)) = (&self.0, &other.0)
+            && let (Some(product), true) = (a.checked_mul(*b), sa + sb <= SCALE_MAX)
+        {
+            return Ok(Numeric(Repr::Small(product, sa + sb)));
         }
         match (self.parts(), other.parts()) {
             (Some((a, sa)), Some((b, sb))) => {
@@ -169,15 +169,16 @@ impl Numeric {
         }
         // a/10^sa / (b/10^sb) at `scale`: a * 10^(scale + sb - sa) / b.
         let shift = i64::from(scale) + i64::from(other.dscale()) - i64::from(self.dscale());
-        if let (Repr::Small(a, _), Repr::Small(b, _)) = (&self.0, &other.0) {
-            if let Some(p) = pow10_small(shift.unsigned_abs()) {
-                let (n, d) = if shift >= 0 { (a.checked_mul(p), Some(*b)) } else { (Some(*a), b.checked_mul(p)) };
-                if let (Some(n), Some(d)) = (n, d) {
-                    if n != i128::MIN && d != i128::MIN {
-                        let (n, d) = if d < 0 { (-n, -d) } else { (n, d) };
-                        return Ok(Numeric(Repr::Small(divide_small(n, d, rounding), scale)));
-                    }
-                }
+        if let (Repr::Small(a, _), Repr::Small(b, _)) = (&self.0, &other.0)
+            && let Some(p) = pow10_small(shift.unsigned_abs())
+        {
+            let (n, d) = if shift >= 0 { (a.checked_mul(p), Some(*b)) } else { (Some(*a), b.checked_mul(p)) };
+            if let (Some(n), Some(d)) = (n, d)
+                && n != i128::MIN
+                && d != i128::MIN
+            {
+                let (n, d) = if d < 0 { (-n, -d) } else { (n, d) };
+                return Ok(Numeric(Repr::Small(divide_small(n, d, rounding), scale)));
             }
         }
         match (self.parts(), other.parts()) {

@@ -121,7 +121,7 @@ impl Numeric {
             return Ok(if self.is_infinite() && self.signum() < 0 { Numeric::ZERO } else { self.clone() });
         }
         let value = self.to_f64();
-        let weight = (value * 0.434_294_481_903_252).clamp(-2000.0, 2000.0);
+        let weight = (value * std::f64::consts::LOG10_E).clamp(-2000.0, 2000.0);
         let scale = clamp_scale((SIGNIFICANT_MIN - weight as i64).max(i64::from(self.dscale())));
         self.exp_at(value, scale)
     }
@@ -231,10 +231,8 @@ impl Numeric {
         if self.signum() < 0 && !integral {
             return Err(complex_result());
         }
-        if integral {
-            if let Ok(e) = exponent.to_i32() {
-                return self.power_int(i64::from(e));
-            }
+        if integral && let Ok(e) = exponent.to_i32() {
+            return self.power_int(i64::from(e));
         }
         if self.is_zero() {
             return Ok(zero_at(SIGNIFICANT_MIN));
@@ -253,7 +251,7 @@ impl Numeric {
         if rough.abs() > EXP_MAX * 3.01 / 3.0 {
             return if rough > 0.0 { Err(overflow()) } else { Ok(zero_at(DISPLAY_SCALE_MAX)) };
         }
-        let weight = (rough * 0.434_294_481_903_252) as i64;
+        let weight = (rough * std::f64::consts::LOG10_E) as i64;
         let scale = (SIGNIFICANT_MIN - weight).max(i64::from(self.dscale())).max(i64::from(exponent.dscale()));
         let scale = clamp_scale(scale);
         let (e, es) = exponent.parts().unwrap_or_default();

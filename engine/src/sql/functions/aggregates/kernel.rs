@@ -352,10 +352,10 @@ impl<K: Kernel> Accumulator for Distinct<K> {
         let Some(array) = values.first() else { return Ok(()) };
         for row in (0..array.len()).filter(|row| array.is_valid(*row)) {
             let key = self.keys.of(array, row)?;
-            if !self.values.contains_key(&key) {
+            if let std::collections::btree_map::Entry::Vacant(e) = self.values.entry(key) {
                 // A one-row copy: a slice would keep the whole batch alive.
                 let value = ScalarValue::try_from_array(array, row)?.to_array()?;
-                self.values.insert(key, value);
+                e.insert(value);
             }
         }
         Ok(())

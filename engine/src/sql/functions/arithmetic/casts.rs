@@ -136,7 +136,7 @@ const fn cast(from: PgType, to: PgType, context: CastContext, imp: ScalarImpl) -
 use CastContext::{Assignment, Explicit, Implicit};
 
 /// The casts of pg_cast among numbers, boolean and oid.
-pub static CASTS: &[CastDef] = &[
+pub(crate) static CASTS: &[CastDef] = &[
     cast(I2, I4, Implicit, int_to_int::<Int16Type, Int32Type>),
     cast(I2, I8, Implicit, int_to_int::<Int16Type, Int64Type>),
     cast(I4, I8, Implicit, int_to_int::<Int32Type, Int64Type>),

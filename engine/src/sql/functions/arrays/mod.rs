@@ -26,10 +26,10 @@ const INT4S: PgType = PgType::INT4_ARRAY;
 const TEXT: PgType = PgType::TEXT;
 
 /// OIDs of the two functions that PostgreSQL has as syntax only; above its range for builtins, below user objects.
-pub const ARRAY_SUBSCRIPT_OID: u32 = 15_001;
-pub const ARRAY_SLICE_OID: u32 = 15_002;
+pub(super) const ARRAY_SUBSCRIPT_OID: u32 = 15_001;
+pub(super) const ARRAY_SLICE_OID: u32 = 15_002;
 
-pub static FUNCTIONS: &[FnDef] = &[
+pub(super) static FUNCTIONS: &[FnDef] = &[
     FnDef::new(378, "array_append", &[COMPATS, COMPAT], COMPATS, build::append).called_on_null(),
     FnDef::new(379, "array_prepend", &[COMPAT, COMPATS], COMPATS, build::prepend).called_on_null(),
     FnDef::new(383, "array_cat", &[COMPATS, COMPATS], COMPATS, build::cat).called_on_null(),
@@ -69,7 +69,7 @@ pub static FUNCTIONS: &[FnDef] = &[
     FnDef::new(ARRAY_SLICE_OID, "array_slice", &[ANYARRAY, INT4, INT4], ANYARRAY, slice),
 ];
 
-pub static OPERATORS: &[OpDef] = &[
+pub(super) static OPERATORS: &[OpDef] = &[
     OpDef::infix(349, "||", COMPATS, COMPAT, COMPATS, build::append),
     OpDef::infix(374, "||", COMPAT, COMPATS, COMPATS, build::prepend),
     OpDef::infix(375, "||", COMPATS, COMPATS, COMPATS, build::cat),
@@ -79,7 +79,7 @@ pub static OPERATORS: &[OpDef] = &[
 ];
 
 /// PostgreSQL's `=` of two values of one type that are not NULL.
-pub fn same(ty: PgType, a: &Value<'_>, b: &Value<'_>) -> bool {
+pub(super) fn same(ty: PgType, a: &Value<'_>, b: &Value<'_>) -> bool {
     match (a, b) {
         (Value::Bool(a), Value::Bool(b)) => a == b,
         (Value::Int2(a), Value::Int2(b)) => a == b,
@@ -117,7 +117,7 @@ pub fn same(ty: PgType, a: &Value<'_>, b: &Value<'_>) -> bool {
 }
 
 /// `a IS NOT DISTINCT FROM b`
-pub fn not_distinct(ty: PgType, a: &Value<'_>, b: &Value<'_>) -> bool {
+pub(super) fn not_distinct(ty: PgType, a: &Value<'_>, b: &Value<'_>) -> bool {
     (a.is_null() && b.is_null()) || same(ty, a, b)
 }
 

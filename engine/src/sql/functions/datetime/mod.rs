@@ -13,7 +13,7 @@ mod truncate;
 mod zones;
 
 pub(crate) use parts::{century, day_of_year, iso_week, iso_week_start};
-pub use tables::{CASTS, FUNCTIONS, OPERATORS};
+pub(super) use tables::{CASTS, FUNCTIONS, OPERATORS};
 
 #[cfg(test)]
 pub(crate) mod tests;

@@ -27,7 +27,7 @@ const FLOAT8: PgType = PgType::FLOAT8;
 const BOOL: PgType = PgType::BOOL;
 const NUMERIC: PgType = PgType::NUMERIC;
 
-pub static OPERATORS: &[OpDef] = &[
+pub(crate) static OPERATORS: &[OpDef] = &[
     OpDef::infix(1100, "+", DATE, INT4, DATE, |_, a| map2(a, arith::date_add_days)),
     OpDef::infix(2555, "+", INT4, DATE, DATE, |_, a| map2(a, |n, d| arith::date_add_days(d, n))),
     OpDef::infix(1101, "-", DATE, INT4, DATE, |_, a| map2(a, arith::date_sub_days)),
@@ -71,7 +71,7 @@ const fn cast(from: PgType, to: PgType, context: CastContext, imp: ScalarImpl) -
     CastDef { from, to, context, imp }
 }
 
-pub static CASTS: &[CastDef] = &[
+pub(crate) static CASTS: &[CastDef] = &[
     cast(DATE, TS, CastContext::Implicit, |_, a| map1(a, midnight)),
     cast(DATE, TSTZ, CastContext::Implicit, |call, a| {
         let format = call.session.format();
@@ -274,7 +274,7 @@ const fn overlapping(oid: u32, args: &'static [PgType], imp: ScalarImpl) -> FnDe
     FnDef::new(oid, "overlaps", args, BOOL, imp).called_on_null()
 }
 
-pub static FUNCTIONS: &[FnDef] = &[
+pub(crate) static FUNCTIONS: &[FnDef] = &[
     zoned(1299, "now", &[], now).stable(),
     zoned(2647, "transaction_timestamp", &[], now).stable(),
     zoned(2648, "statement_timestamp", &[], |call, _| {

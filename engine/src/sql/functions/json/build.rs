@@ -75,10 +75,11 @@ impl JsonWriter {
 fn iso_timestamp(text: &str, zone: bool) -> String {
     let (body, era) = text.strip_suffix(" BC").map_or((text, ""), |body| (body, " BC"));
     let mut out = body.replacen(' ', "T", 1);
-    if zone && let Some(sign) = out.rfind(['+', '-']).filter(|at| out.find('T').is_some_and(|t| *at > t)) {
-        if out.len() - sign == 3 {
-            out.push_str(":00");
-        }
+    if zone
+        && let Some(sign) = out.rfind(['+', '-']).filter(|at| out.find('T').is_some_and(|t| *at > t))
+        && out.len() - sign == 3
+    {
+        out.push_str(":00");
     }
     out.push_str(era);
     out
@@ -135,7 +136,7 @@ pub(super) fn build_array(call: &Call<'_>, args: &[ArrayRef]) -> Result<ArrayRef
 /// json_build_object, jsonb_build_object
 pub(super) fn build_object(call: &Call<'_>, args: &[ArrayRef]) -> Result<ArrayRef> {
     let function = if call.ret == PgType::JSONB { "jsonb_build_object()" } else { "json_build_object()" };
-    if args.len() % 2 != 0 {
+    if !args.len().is_multiple_of(2) {
         return Err(SqlError::new(
             SqlState::INVALID_PARAMETER_VALUE,
             "argument list must have even number of elements",

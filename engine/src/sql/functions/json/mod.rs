@@ -26,7 +26,7 @@ const JSONB: PgType = PgType::JSONB;
 const TEXT: PgType = PgType::TEXT;
 const TEXTS: PgType = PgType::TEXT_ARRAY;
 
-pub static FUNCTIONS: &[FnDef] = &[
+pub(super) static FUNCTIONS: &[FnDef] = &[
     FnDef::new(3947, "json_object_field", &[JSON, TEXT], JSON, |_, a| access::field(a)),
     FnDef::new(3948, "json_object_field_text", &[JSON, TEXT], TEXT, |_, a| access::field_text(a)),
     FnDef::new(3949, "json_array_element", &[JSON, INT4], JSON, access::element),
@@ -85,7 +85,7 @@ pub static FUNCTIONS: &[FnDef] = &[
     FnDef::new(4049, "jsonb_exists_all", &[JSONB, TEXTS], BOOL, |_, a| map2(a, access::exists_all)),
 ];
 
-pub static OPERATORS: &[OpDef] = &[
+pub(super) static OPERATORS: &[OpDef] = &[
     OpDef::infix(3962, "->", JSON, TEXT, JSON, |_, a| access::field(a)),
     OpDef::infix(3963, "->>", JSON, TEXT, TEXT, |_, a| access::field_text(a)),
     OpDef::infix(3964, "->", JSON, INT4, JSON, access::element),
@@ -114,7 +114,7 @@ const fn explicit(to: PgType, imp: super::ScalarImpl) -> CastDef {
     CastDef { from: JSONB, to, context: CastContext::Explicit, imp }
 }
 
-pub static CASTS: &[CastDef] = &[
+pub(super) static CASTS: &[CastDef] = &[
     CastDef { from: JSON, to: JSONB, context: CastContext::Assignment, imp: |_, a| map1(a, canonical_text) },
     CastDef { from: JSONB, to: JSON, context: CastContext::Assignment, imp: |_, a| Ok(a[0].clone()) },
     explicit(BOOL, |_, a| {

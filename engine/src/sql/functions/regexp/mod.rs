@@ -16,7 +16,7 @@ const NAME: PgType = PgType::NAME;
 const TEXT: PgType = PgType::TEXT;
 const TEXTS: PgType = PgType::TEXT_ARRAY;
 
-pub static FUNCTIONS: &[FnDef] = &[
+pub(super) static FUNCTIONS: &[FnDef] = &[
     FnDef::new(2073, "substring", &[TEXT, TEXT], TEXT, |_, a| f::substring(a)),
     FnDef::new(2074, "substring", &[TEXT, TEXT, TEXT], TEXT, |_, a| f::substring_similar(a)),
     FnDef::new(3396, "regexp_match", &[TEXT, TEXT], TEXTS, |_, a| f::regexp_match(a)),
@@ -53,7 +53,7 @@ pub static FUNCTIONS: &[FnDef] = &[
     FnDef::new(6269, "regexp_substr", &[TEXT, TEXT, INT4, INT4, TEXT, INT4], TEXT, |_, a| f::regexp_substr(a)),
 ];
 
-pub static OPERATORS: &[OpDef] = &[
+pub(super) static OPERATORS: &[OpDef] = &[
     OpDef::infix(641, "~", TEXT, TEXT, BOOL, |_, a| f::matches(a, false, false)),
     OpDef::infix(642, "!~", TEXT, TEXT, BOOL, |_, a| f::matches(a, false, true)),
     OpDef::infix(1228, "~*", TEXT, TEXT, BOOL, |_, a| f::matches(a, true, false)),

@@ -57,7 +57,7 @@ const fn privilege(oid: u32, name: &'static str, args: &'static [PgType], imp: S
 }
 
 #[rustfmt::skip]
-pub static PRIVILEGES: &[FnDef] = &[
+pub(crate) static PRIVILEGES: &[FnDef] = &[
     privilege(1922, "has_table_privilege", &[NAME, TEXT, TEXT], |c, a| check(Kind::Table, c, a)),
     privilege(1923, "has_table_privilege", &[NAME, OID, TEXT], |c, a| check(Kind::Table, c, a)),
     privilege(1924, "has_table_privilege", &[OID, TEXT, TEXT], |c, a| check(Kind::Table, c, a)),

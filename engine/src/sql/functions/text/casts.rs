@@ -18,7 +18,7 @@ const fn cast(from: PgType, to: PgType, context: CastContext, imp: crate::sql::f
     CastDef { from, to, context, imp }
 }
 
-pub static CASTS: &[CastDef] = &[
+pub(crate) static CASTS: &[CastDef] = &[
     cast(TEXT, VARCHAR, Implicit, to_varchar),
     cast(VARCHAR, VARCHAR, Implicit, to_varchar),
     cast(NAME, VARCHAR, Assignment, to_varchar),

@@ -6,7 +6,7 @@ use crate::types::bytes::write_hex;
 fn padded(data: &[u8], block: usize, length: &[u8]) -> Vec<u8> {
     let mut out = data.to_vec();
     out.push(0x80);
-    while (out.len() + length.len()) % block != 0 {
+    while !(out.len() + length.len()).is_multiple_of(block) {
         out.push(0);
     }
     out.extend_from_slice(length);

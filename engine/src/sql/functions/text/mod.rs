@@ -12,10 +12,10 @@ mod strings;
 
 use kalamdb_catalog::PgType;
 
-pub use casts::CASTS;
+pub(super) use casts::CASTS;
 pub(crate) use format::output_text;
 pub(crate) use like::similar_to_escape;
-pub use quote::{quote_ident, quote_literal};
+pub(super) use quote::{quote_ident, quote_literal};
 
 use super::adapt::{map1, map2, map3};
 use super::{FnDef, OpDef};
@@ -31,7 +31,7 @@ const NAME: PgType = PgType::NAME;
 const TEXT: PgType = PgType::TEXT;
 const TEXTS: PgType = PgType::TEXT_ARRAY;
 
-pub static FUNCTIONS: &[FnDef] = &[
+pub(super) static FUNCTIONS: &[FnDef] = &[
     FnDef::new(1317, "length", &[TEXT], INT4, |_, a| map1(a, strings::length)),
     FnDef::new(1318, "length", &[BPCHAR], INT4, |_, a| map1(a, strings::bpchar_length)),
     FnDef::new(2010, "length", &[BYTEA], INT4, |_, a| map1(a, strings::byte_length)),
@@ -127,7 +127,7 @@ pub static FUNCTIONS: &[FnDef] = &[
     FnDef::new(1986, "similar_to_escape", &[TEXT, TEXT], TEXT, |_, a| map2(a, similar_to_escape)),
 ];
 
-pub static OPERATORS: &[OpDef] = &[
+pub(super) static OPERATORS: &[OpDef] = &[
     OpDef::infix(654, "||", TEXT, TEXT, TEXT, |_, a| map2(a, |a: &str, b: &str| Ok([a, b].concat()))),
     OpDef::infix(2018, "||", BYTEA, BYTEA, BYTEA, |_, a| map2(a, |a: &[u8], b: &[u8]| Ok([a, b].concat()))),
     OpDef::infix(2779, "||", TEXT, ANYNONARRAY, TEXT, format::concat_strict).stable(),

@@ -164,7 +164,7 @@ static KEYWORDS: &[&str] = &[
 ];
 
 /// The identifier, in quotes if it needs them.
-pub fn quote_ident(name: &str) -> String {
+pub(crate) fn quote_ident(name: &str) -> String {
     let plain = name.bytes().enumerate().all(|(i, b)| match b {
         b'a'..=b'z' | b'_' => true,
         b'0'..=b'9' => i > 0,
@@ -177,7 +177,7 @@ pub fn quote_ident(name: &str) -> String {
 }
 
 /// The literal; with `E` in front if it holds backslashes.
-pub fn quote_literal(text: &str) -> String {
+pub(crate) fn quote_literal(text: &str) -> String {
     let escaped = text.contains('\\');
     let mut out = String::with_capacity(text.len() + 2);
     if escaped {

@@ -10,7 +10,7 @@ mod number_in;
 mod tables;
 mod template;
 
-pub use tables::FUNCTIONS;
+pub(super) use tables::FUNCTIONS;
 
 #[cfg(test)]
 mod tests;

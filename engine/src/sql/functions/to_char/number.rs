@@ -355,11 +355,9 @@ impl Writer<'_> {
             NumKey::Plus if !self.negative => self.out.push('+'),
             NumKey::Minus | NumKey::Plus if !fill => self.out.push(' '),
             NumKey::AnySign => self.out.push(if self.negative { '-' } else { '+' }),
-            NumKey::Ordinal(case) => {
-                if self.digits.first() != Some(&b'#') && !self.negative && !self.template.decimal {
-                    let digits = String::from_utf8_lossy(self.digits).into_owned();
-                    self.out.push_str(&ordinal(&digits, case));
-                }
+            NumKey::Ordinal(case) if self.digits.first() != Some(&b'#') && !self.negative && !self.template.decimal => {
+                let digits = String::from_utf8_lossy(self.digits).into_owned();
+                self.out.push_str(&ordinal(&digits, case));
             }
             _ => {}
         }

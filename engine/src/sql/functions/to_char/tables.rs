@@ -253,7 +253,7 @@ fn to_number(_: &Call<'_>, args: &[ArrayRef]) -> Result<ArrayRef> {
 
 const TEXT: PgType = PgType::TEXT;
 
-pub static FUNCTIONS: &[FnDef] = &[
+pub(crate) static FUNCTIONS: &[FnDef] = &[
     FnDef::new(2049, "to_char", &[PgType::TIMESTAMP, TEXT], TEXT, timestamp).stable(),
     FnDef::new(1770, "to_char", &[PgType::TIMESTAMPTZ, TEXT], TEXT, timestamptz).stable(),
     FnDef::new(1768, "to_char", &[PgType::INTERVAL, TEXT], TEXT, interval).stable(),

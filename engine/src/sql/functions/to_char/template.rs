@@ -1,6 +1,8 @@
 //! Templates of dates and times as nodes.
 
 /// A field of a date or time. Names are the template patterns of the manual.
+// The variants are spelled as the template patterns they stand for.
+#[allow(clippy::upper_case_acronyms)]
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum Key {
     /// "A.D." or "AD", "B.C." or "BC": with dots or not

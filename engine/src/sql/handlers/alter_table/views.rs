@@ -5,6 +5,7 @@
 //! b)`, or a subquery of the old columns where `*` or a bare name would take up a new one. A view is looked at by itself:
 //! the views it reads count as tables.
 
+use std::collections::BTreeSet;
 use std::ops::ControlFlow;
 use std::sync::Arc;
 
@@ -21,7 +22,7 @@ use crate::sql::apply::ApplyNode;
 use crate::sql::bind::{Binder, BoundQuery, Parameters, fold, name_parts};
 use crate::sql::parse;
 
-/// A column name that no column has.
+/// What no column name begins with.
 const PROBE: &str = "........pg.probe........";
 
 /// The views of which the text has to change when `before` becomes `after`. 0A000 with `what` for one that cannot be kept.
@@ -44,22 +45,32 @@ pub(super) fn adapted(
 
 /// The views that read column `index` of `table`; one that cannot be told counts.
 pub(super) fn using(session: &Session, table: &TableDefinition, index: usize) -> Vec<Arc<CachedTableData>> {
-    let mut probed = table.clone();
-    probed.columns[index].name = PROBE.to_owned();
-    let catalog = session.context().catalog();
-    let uses = |view: &TableDefinition| {
-        let TableKind::View { sql, .. } = &view.kind else { return false };
-        let redirect = Redirect::new(&catalog, table, &probed, Form::Alias);
-        let bound = redirect.text(sql).and_then(|text| bind(session, &isolated(&catalog, view, &probed), &text).ok());
-        let mut found = bound.is_none();
-        if let Some(bound) = bound {
-            walk(&bound.plan, &mut |node| {
-                found |= node.expressions().iter().any(|e| e.column_refs().iter().any(|c| c.name == PROBE));
-            });
-        }
-        found
+    let dependents = session.context().catalog().dependents(table.oid);
+    let uses = |view: &Arc<CachedTableData>| {
+        used(session, &view.definition, table).is_none_or(|columns| columns.contains(&index))
     };
-    catalog.dependents(table.oid).into_iter().filter(|v| uses(&v.definition)).collect()
+    dependents.into_iter().filter(uses).collect()
+}
+
+/// Positions of the columns of `table` that a view uses: every column gets a name of its own kind, and the plan is
+/// searched for them. None if the view cannot be bound that way.
+fn used(session: &Session, view: &TableDefinition, table: &TableDefinition) -> Option<BTreeSet<usize>> {
+    let TableKind::View { sql, .. } = &view.kind else { return None };
+    let mut probed = table.clone();
+    for (i, column) in probed.columns.iter_mut().enumerate().filter(|(_, c)| !c.dropped) {
+        column.name = format!("{PROBE}{i}");
+    }
+    let catalog = session.context().catalog();
+    let text = Redirect::new(&catalog, table, &probed, Form::Alias).text(sql)?;
+    let bound = bind(session, &isolated(&catalog, view, &probed), &text).ok()?;
+    let mut found = BTreeSet::new();
+    walk(&bound.plan, &mut |node| {
+        for expr in node.expressions() {
+            let columns = expr.column_refs().into_iter().filter_map(|c| c.name.strip_prefix(PROBE));
+            found.extend(columns.filter_map(|i| i.parse::<usize>().ok()));
+        }
+    });
+    Some(found)
 }
 
 fn adapt(
@@ -84,10 +95,10 @@ fn adapt(
         };
         same_columns(&bound) && (text != sql || meaning_kept())
     };
-    let text = [Form::Alias, Form::Subquery]
-        .into_iter()
-        .filter_map(|form| Redirect::new(&catalog, before, after, form).text(sql))
-        .find(good)?;
+    let rewritten = |form| Redirect::new(&catalog, before, after, form).text(sql);
+    let text = rewritten(Form::Alias)
+        .filter(good)
+        .or_else(|| rewritten(Form::Subquery(used(session, view, before)?)).filter(good))?;
     let mut depends_on = depends_on.clone();
     for dependency in depends_on.iter_mut().filter(|d| d.oid == before.oid) {
         dependency.name.clone_from(&after.name);
@@ -131,22 +142,21 @@ fn walk(plan: &LogicalPlan, visit: &mut dyn FnMut(&LogicalPlan)) {
     // The closure gives no error to pass on.
     let _ = plan.apply_with_subqueries(|node| {
         visit(node);
-        if let LogicalPlan::Extension(extension) = node {
-            if let Some(apply) = extension.node.as_any().downcast_ref::<ApplyNode>() {
-                walk(&apply.inner, visit);
-            }
+        if let LogicalPlan::Extension(extension) = node
+            && let Some(apply) = extension.node.as_any().downcast_ref::<ApplyNode>()
+        {
+            walk(&apply.inner, visit);
         }
         Ok(TreeNodeRecursion::Continue)
     });
 }
 
 /// How a reference keeps the column names it had.
-#[derive(Clone, Copy, PartialEq)]
 enum Form {
     /// Only where names have changed; columns added later become visible in it.
     Alias,
-    /// The reference becomes a subquery of the columns there were.
-    Subquery,
+    /// The reference becomes a subquery of these columns, the ones in use.
+    Subquery(BTreeSet<usize>),
 }
 
 /// Rewrites references to a table.
@@ -179,7 +189,11 @@ impl<'a> Redirect<'a> {
     /// The columns that a reference shows and still has: (name now, name it shows).
     fn columns(&self, given: &[String]) -> Vec<(&str, String)> {
         let live = self.before.live_columns().enumerate();
-        live.filter(|(_, (i, _))| !self.after.columns[*i].dropped)
+        let shown = |i: &usize| match &self.form {
+            Form::Alias => true,
+            Form::Subquery(used) => used.is_empty() || used.contains(i),
+        };
+        live.filter(|(_, (i, _))| !self.after.columns[*i].dropped && shown(i))
             .map(|(at, (i, c))| (self.after.columns[i].name.as_str(), given.get(at).unwrap_or(&c.name).clone()))
             .collect()
     }
@@ -209,7 +223,7 @@ impl VisitorMut for Redirect<'_> {
         let given: Vec<String> = alias.iter().flat_map(|a| &a.columns).map(|c| fold(&c.name)).collect();
         let columns = self.columns(&given);
         let shown = alias.as_ref().map_or_else(|| identifier(&self.before.name), |a| a.name.clone());
-        if self.form == Form::Subquery {
+        if matches!(self.form, Form::Subquery(_)) {
             let Some(subquery) = self.subquery(&shown, &columns) else { return ControlFlow::Break(()) };
             *factor = subquery;
             self.changed = true;
