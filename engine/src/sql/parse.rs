@@ -273,7 +273,7 @@ impl<'a> Sql<'a> {
         second == "table" || (second == "unlogged" && self.word_at(2) == "table")
     }
 
-    /// CREATE TABLE: LIKE items, names before AS, and WITH [NO] DATA are read here, the rest by sqlparser.
+    /// CREATE TABLE: LIKE items, names before AS, and `WITH [NO] DATA` are read here, the rest by sqlparser.
     fn create_table(&mut self) -> Result<Statement> {
         let mut tokens = Vec::new();
         while !self.at_end() && self.peek() != Token::SemiColon {

@@ -1,7 +1,7 @@
 //! Values of PostgreSQL's types: their text and binary forms, and the Arrow arrays that carry them.
 //!
 //! One file per family; [`parse_text`], [`write_text`], [`parse_binary`] and [`write_binary`] dispatch on the
-//! [`PgType`]. Everything that shows or reads a value (casts, COPY, parameters, results, defaults) comes through here.
+//! `PgType`. Everything that shows or reads a value (casts, COPY, parameters, results, defaults) comes through here.
 
 mod array;
 pub(crate) mod bytes;

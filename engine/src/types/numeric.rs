@@ -1,7 +1,7 @@
 //! `numeric`: exact decimals with PostgreSQL's semantics (display scale, NaN, infinities) and its limits.
 //!
 //! A value is `unscaled * 10^-scale`; `scale` is the display scale, so 1.5 and 1.50 are equal but print differently.
-//! Invariant: [`Repr::Big`] only holds what does not fit an `i128`, so that ordinary values never touch the heap.
+//! Invariant: `Repr::Big` only holds what does not fit an `i128`, so that ordinary values never touch the heap.
 //! Result scales of division, square root, powers and logarithms are computed as `numeric.c` does, in its base-10000
 //! terms, because they are visible in every result.
 

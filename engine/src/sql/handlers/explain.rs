@@ -1,4 +1,4 @@
-//! EXPLAIN [ANALYZE] in text and JSON: the physical plan, with row counts where it was run.
+//! EXPLAIN `[ANALYZE]` in text and JSON: the physical plan, with row counts where it was run.
 
 use datafusion::common::ScalarValue;
 use datafusion::physical_plan::display::DisplayableExecutionPlan;

@@ -259,7 +259,7 @@ pub fn at_time_zone(name: &str) -> Result<Zone> {
     named(name).map(Zone::Named).ok_or_else(|| not_recognized(name))
 }
 
-/// Seconds east of UTC of a numeric offset "+HH[:MM[:SS]]" or "+HHMM".
+/// Seconds east of UTC of a numeric offset `+HH[:MM[:SS]]` or `+HHMM`.
 pub(super) fn numeric_offset(text: &str) -> Result<i32, super::DecodeError> {
     use super::DecodeError::{BadFormat, DisplacementOverflow};
     let (negative, digits) = match text.as_bytes().first() {

@@ -180,7 +180,7 @@ fn subscripts(args: &[ArrayRef]) -> Result<ArrayRef> {
     Ok(Arc::new(out.finish()))
 }
 
-/// array[n]: NULL outside the bounds. int2vector and oidvector count from 0.
+/// `array[n]`: NULL outside the bounds. int2vector and oidvector count from 0.
 fn subscript(call: &Call<'_>, args: &[ArrayRef]) -> Result<ArrayRef> {
     let elem = element_type(call, 0);
     let lower = i64::from(call.arg_types[0].is_array());
@@ -199,7 +199,7 @@ fn subscript(call: &Call<'_>, args: &[ArrayRef]) -> Result<ArrayRef> {
     Ok(out.finish())
 }
 
-/// array[from:to]
+/// `array[from:to]`
 fn slice(call: &Call<'_>, args: &[ArrayRef]) -> Result<ArrayRef> {
     let (from, to) = (args[1].as_primitive::<Int32Type>(), args[2].as_primitive::<Int32Type>());
     build::lists(call, |row| {
