@@ -10,5 +10,7 @@ pub const TRANSACTION_BYTES_MAX: usize = 4 << 30;
 pub const PREPARED_STATEMENTS_MAX: usize = 10_000;
 /// Bytes of an identifier; longer ones are cut with a notice, as in PostgreSQL.
 pub const NAME_BYTES_MAX: usize = 63;
+/// Stack of a thread that runs queries: planning and evaluation recurse with the depth of a query.
+pub const QUERY_STACK_BYTES: usize = 8 << 20;
 /// Batches of a query that wait for their statement to take them; beyond it the query waits.
 pub const BATCHES_AHEAD_MAX: usize = 2;

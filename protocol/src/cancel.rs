@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI32, Ordering};
 
 use kalamdb_engine::clock::now_micros;
-use kalamdb_engine::session::{CancelHandle, CancelReason};
+use kalamdb_engine::session::{BackendInfo, BackendState, CancelHandle, CancelReason, Peers};
 use parking_lot::Mutex;
 use tokio::sync::{Notify, mpsc};
 
@@ -49,43 +49,6 @@ impl Flag {
 pub enum AsyncMessage {
     /// NotificationResponse.
     Notification { pid: i32, channel: String, payload: String },
-}
-
-/// pg_stat_activity.state.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum BackendState {
-    Active,
-    Idle,
-    IdleInTransaction,
-    IdleInFailedTransaction,
-}
-
-impl BackendState {
-    /// As pg_stat_activity shows it.
-    pub fn name(self) -> &'static str {
-        match self {
-            BackendState::Active => "active",
-            BackendState::Idle => "idle",
-            BackendState::IdleInTransaction => "idle in transaction",
-            BackendState::IdleInFailedTransaction => "idle in transaction (aborted)",
-        }
-    }
-}
-
-/// A row of pg_stat_activity. Times are microseconds since 1970.
-#[derive(Clone, Debug)]
-pub struct BackendInfo {
-    pub pid: i32,
-    pub user: String,
-    pub database: String,
-    pub application_name: String,
-    pub client_address: Option<String>,
-    pub backend_start: i64,
-    pub query_start: Option<i64>,
-    pub state_change: i64,
-    pub state: BackendState,
-    /// The running or last statement, cut at 1024 bytes.
-    pub query: String,
 }
 
 /// One running connection.
@@ -185,16 +148,6 @@ impl Backends {
         self.running.lock().get(&pid).cloned().flatten()
     }
 
-    /// pg_cancel_backend: false if there is no such backend.
-    pub fn cancel(&self, pid: i32) -> bool {
-        self.find(pid).map(|b| b.cancel()).is_some()
-    }
-
-    /// pg_terminate_backend: false if there is no such backend.
-    pub fn terminate(&self, pid: i32) -> bool {
-        self.find(pid).map(|b| b.terminate()).is_some()
-    }
-
     /// CancelRequest. A wrong secret is not answered, as in PostgreSQL.
     pub(crate) fn cancel_with_secret(&self, pid: i32, secret: &[u8]) {
         if let Some(backend) = self.find(pid)
@@ -221,6 +174,20 @@ impl Backends {
                 return Some(BackendGuard { backends: Arc::clone(self), pid });
             }
         }
+    }
+}
+
+impl Peers for Backends {
+    fn cancel(&self, pid: i32) -> bool {
+        self.find(pid).map(|b| b.cancel()).is_some()
+    }
+
+    fn terminate(&self, pid: i32) -> bool {
+        self.find(pid).map(|b| b.terminate()).is_some()
+    }
+
+    fn list(&self) -> Vec<BackendInfo> {
+        Backends::list(self).iter().map(|b| b.info()).collect()
     }
 }
 

@@ -11,11 +11,11 @@ use std::sync::Arc;
 
 use futures::FutureExt;
 use kalamdb_catalog::{SqlError, SqlState};
-use kalamdb_engine::session::{CancelHandle, CancelReason, Session, TransactionStatus};
+use kalamdb_engine::session::{BackendState, CancelHandle, CancelReason, Session, TransactionStatus};
 use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep_until};
 
-use crate::cancel::{AsyncMessage, Backend, BackendGuard, BackendState};
+use crate::cancel::{AsyncMessage, Backend, BackendGuard};
 use crate::decode::{Frontend, decode};
 use crate::encode;
 use crate::error::{Stop, is_wanted, write_error, write_notice};

@@ -25,6 +25,6 @@ mod simple_query;
 mod startup;
 mod transport;
 
-pub use cancel::{AsyncMessage, Backend, BackendInfo, BackendState, Backends};
+pub use cancel::{AsyncMessage, Backend, Backends};
 pub use error::Error;
 pub use listener::{Server, Settings};

@@ -10,9 +10,9 @@ use std::sync::Arc;
 use kalamdb_catalog::{SqlError, SqlState};
 use kalamdb_engine::clock::now_micros;
 use kalamdb_engine::context::AppContext;
-use kalamdb_engine::session::{Session, StartupParameters, TransactionStatus};
+use kalamdb_engine::session::{BackendInfo, BackendState, Peers, Session, StartupParameters, TransactionStatus};
 
-use crate::cancel::{BackendGuard, BackendInfo, BackendState, Backends};
+use crate::cancel::{BackendGuard, Backends};
 use crate::connection::Connection;
 use crate::decode::Reader;
 use crate::encode;
@@ -64,6 +64,7 @@ pub(crate) async fn start(
             settings: packet.settings,
             pid: guard.pid(),
             client_address: client_address.clone(),
+            peers: Some(Arc::clone(backends) as Arc<dyn Peers>),
         },
     )
     .map_err(Stop::Fatal)?;

@@ -7,6 +7,7 @@ use kalamdb_catalog::{Catalog, Oid, SqlError};
 use parking_lot::RwLock;
 
 use super::cancel::CancelHandle;
+use super::peers::Peers;
 use super::vars::Vars;
 use crate::types::FormatSettings;
 
@@ -23,6 +24,8 @@ pub struct SessionContext {
     pub server_started_at: i64,
     /// The data directory, for SHOW and functions that report it.
     pub client_address: Option<String>,
+    /// The server's sessions, this one included.
+    pub(crate) peers: Option<Arc<dyn Peers>>,
     vars: RwLock<Arc<Vars>>,
     format: RwLock<Arc<FormatSettings>>,
     catalog: RwLock<Arc<Catalog>>,
@@ -52,6 +55,7 @@ impl SessionContext {
             database_name,
             server_started_at,
             client_address,
+            peers: None,
             vars: RwLock::new(Arc::new(vars)),
             format: RwLock::new(format),
             catalog: RwLock::new(catalog),

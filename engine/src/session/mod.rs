@@ -4,6 +4,7 @@
 
 mod cancel;
 mod context;
+mod peers;
 mod run;
 mod vars;
 
@@ -16,6 +17,7 @@ use crate::sql::{Column, PreparedStatement};
 
 pub use cancel::{CancelHandle, CancelReason};
 pub use context::SessionContext;
+pub use peers::{BackendInfo, BackendState, Peers};
 pub use run::{Session, parameter_place};
 pub use vars::{Setting, VarContext, VarDef, VarType, Vars};
 
@@ -30,6 +32,8 @@ pub struct StartupParameters {
     /// The pid of BackendKeyData.
     pub pid: i32,
     pub client_address: Option<String>,
+    /// None: the session knows of no other.
+    pub peers: Option<Arc<dyn Peers>>,
 }
 
 /// The byte of ReadyForQuery.

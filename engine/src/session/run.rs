@@ -63,7 +63,7 @@ impl Session {
         for (name, value) in &startup.settings {
             vars.set_initial(name, value)?;
         }
-        let context = Arc::new(SessionContext::new(
+        let mut context = SessionContext::new(
             startup.pid,
             startup.user,
             database.oid,
@@ -72,7 +72,9 @@ impl Session {
             app.started_at,
             vars,
             catalog,
-        ));
+        );
+        context.peers = startup.peers;
+        let context = Arc::new(context);
         let reported = context.vars().reports();
         Ok(Session {
             app,

@@ -14,6 +14,7 @@ pub mod plan;
 mod prepared;
 mod response;
 mod runner;
+mod split;
 pub(crate) mod statement;
 pub(crate) mod udf;
 

@@ -23,7 +23,7 @@ use datafusion::prelude::SessionConfig;
 use kalamdb_catalog::{Result, SqlError, SqlState};
 
 use super::apply::{ApplyExec, ApplyNode};
-use super::runner::{Runner, cooperative};
+use super::runner::{Runner, tame};
 use super::udf::SessionExtension;
 use crate::session::{CancelHandle, SessionContext};
 use crate::sql::RowStream;
@@ -108,7 +108,7 @@ impl Engine {
         check_limits(&plan)?;
         check_constants(&plan, &statement.session)?;
         let physical = state.query_planner().create_physical_plan(&plan, &state).await.map_err(sql_error)?;
-        Ok((cooperative(physical)?, state))
+        Ok((tame(physical)?, state))
     }
 
     /// The rows of a physical plan, cancelled with the statement.

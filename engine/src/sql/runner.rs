@@ -19,7 +19,8 @@ use tokio::task::JoinSet;
 
 use super::RowStream;
 use super::plan::sql_error;
-use crate::limits::BATCHES_AHEAD_MAX;
+use super::split::SplitExec;
+use crate::limits::{BATCHES_AHEAD_MAX, QUERY_STACK_BYTES};
 use crate::session::CancelHandle;
 
 /// The threads of queries.
@@ -36,7 +37,12 @@ struct Running {
 
 impl Runner {
     pub(super) fn new(threads: usize) -> Result<Runner> {
-        let runtime = Builder::new_multi_thread().worker_threads(threads).thread_name("query").enable_all().build();
+        let runtime = Builder::new_multi_thread()
+            .worker_threads(threads)
+            .thread_name("query")
+            .thread_stack_size(QUERY_STACK_BYTES)
+            .enable_all()
+            .build();
         let failed = |e: std::io::Error| SqlError::new(SqlState::IO_ERROR, format!("could not start threads: {e}"));
         Ok(Runner(Some(runtime.map_err(failed)?)))
     }
@@ -101,12 +107,14 @@ impl Drop for Runner {
     }
 }
 
-/// Makes joins give way now and then: their output outgrows their input, at which everything else does.
-pub(super) fn cooperative(plan: Arc<dyn ExecutionPlan>) -> Result<Arc<dyn ExecutionPlan>> {
+/// Makes a plan fit to run beside others: joins give way now and then, for their output outgrows their input, at which
+/// everything else does; unnested lists are cut.
+pub(super) fn tame(plan: Arc<dyn ExecutionPlan>) -> Result<Arc<dyn ExecutionPlan>> {
     let changed = plan.transform_up(|node| {
-        let join = node.children().len() > 1;
-        Ok::<_, DataFusionError>(if join {
+        Ok::<_, DataFusionError>(if node.children().len() > 1 {
             Transformed::yes(Arc::new(CooperativeExec::new(node)) as Arc<dyn ExecutionPlan>)
+        } else if node.name() == "UnnestExec" {
+            Transformed::yes(Arc::new(SplitExec::new(node)) as Arc<dyn ExecutionPlan>)
         } else {
             Transformed::no(node)
         })

@@ -200,7 +200,7 @@ pub(super) fn pg_language(rows: &mut Rows<'_>) -> Result<()> {
     Ok(())
 }
 
-/// The session's own row; the other sessions are not known here.
+/// The server's sessions; the session's own row has what only it knows.
 pub(super) fn pg_stat_activity(rows: &mut Rows<'_>, session: &SessionContext) -> Result<()> {
     let vars = session.vars();
     rows.push(&[
@@ -216,7 +216,27 @@ pub(super) fn pg_stat_activity(rows: &mut Rows<'_>, session: &SessionContext) ->
         ("state_change", Value::Timestamp(session.statement_micros())),
         ("state", text("active")),
         ("backend_type", text("client backend")),
-    ])
+    ])?;
+    let others = session.peers.as_ref().map(|peers| peers.list()).unwrap_or_default();
+    let catalog = session.catalog();
+    for other in others.iter().filter(|other| other.pid != session.pid) {
+        rows.push(&[
+            ("datid", catalog.database_by_name(&other.database).map_or(Value::Null, |d| Value::Oid(d.oid))),
+            ("datname", text(&other.database)),
+            ("pid", Value::Int4(other.pid)),
+            ("usesysid", Value::Oid(roles::oid(&other.user))),
+            ("usename", text(&other.user)),
+            ("application_name", text(&other.application_name)),
+            ("client_addr", other.client_address.as_deref().map_or(Value::Null, text)),
+            ("backend_start", Value::Timestamp(other.backend_start)),
+            ("query_start", other.query_start.map_or(Value::Null, Value::Timestamp)),
+            ("state_change", Value::Timestamp(other.state_change)),
+            ("state", text(other.state.name())),
+            ("query", text(&other.query)),
+            ("backend_type", text("client backend")),
+        ])?;
+    }
+    Ok(())
 }
 
 pub(super) fn pg_timezone_names(rows: &mut Rows<'_>, session: &SessionContext) -> Result<()> {

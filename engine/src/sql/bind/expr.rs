@@ -3,6 +3,7 @@
 use datafusion::logical_expr::expr::{Between, Case, InList};
 use datafusion::logical_expr::{BinaryExpr, Expr, Operator, lit};
 use datafusion::sql::sqlparser::ast::{self, BinaryOperator as Op, Spanned, UnaryOperator};
+use datafusion::sql::sqlparser::tokenizer::Span;
 use kalamdb_catalog::{PgType, Result, SqlError, SqlState};
 
 use super::resolve::{Candidate, Choice, choose};
@@ -228,18 +229,36 @@ impl Binder<'_> {
 
     /// Where the `::` after an expression stands, and the type after it.
     fn double_colon(&self, inner: &ast::Expr) -> (Option<u32>, Option<u32>) {
-        let Some(at) = self.operator_position(inner, inner) else { return (None, None) };
+        let Some(at) = self.position_after(inner) else { return (None, None) };
         let after = self.source.chars().skip(at as usize + 1).take_while(|c| c.is_whitespace()).count();
         (Some(at), Some(at + 2 + after as u32))
     }
 
-    /// sqlparser does not keep where an operator stands: it is what follows the left operand.
-    fn operator_position(&self, left: &ast::Expr, right: &ast::Expr) -> Option<u32> {
-        let end = Spanned::span(left).end;
+    /// sqlparser does not keep where an operator stands: it is what comes before the right operand.
+    pub(super) fn operator_position(&self, left: &ast::Expr, right: &ast::Expr) -> Option<u32> {
+        let Some(start) = self.position(right.span()) else { return self.position_after(left) };
+        let chars: Vec<char> = self.source.chars().take(start as usize - 1).collect();
+        self.operator_before(&chars).or(self.position_after(left))
+    }
+
+    /// The start of the operator, symbol or word, at the end of `chars`.
+    fn operator_before(&self, chars: &[char]) -> Option<u32> {
+        let blank = |c: &&char| c.is_whitespace() || **c == '(';
+        let end = chars.len() - chars.iter().rev().take_while(blank).count();
+        let symbol = |c: &&char| "+-*/<>=~!@#%^&|`?".contains(**c);
+        let word = |c: &&char| c.is_alphabetic();
+        let symbols = chars[..end].iter().rev().take_while(symbol).count();
+        let length = if symbols > 0 { symbols } else { chars[..end].iter().rev().take_while(word).count() };
+        (length > 0).then_some((end - length + 1) as u32)
+    }
+
+    /// Where what follows an expression stands.
+    fn position_after(&self, e: &ast::Expr) -> Option<u32> {
+        let end = Spanned::span(e).end;
         if end.line == 0 {
-            return self.position(right.span());
+            return None;
         }
-        let span = datafusion::sql::sqlparser::tokenizer::Span::new(end, end);
+        let span = Span::new(end, end);
         let start = self.position(span)? as usize - 1;
         let skipped = self.source.chars().skip(start).take_while(|c| c.is_whitespace() || *c == ')').count();
         Some((start + skipped + 1) as u32)
@@ -344,6 +363,10 @@ impl Binder<'_> {
             other => return Err(SqlError::unsupported(format!("operator {other}")).at(position)),
         };
         let inner = self.expr(e, ctx)?;
+        let position = position.and_then(|p| {
+            let chars: Vec<char> = self.source.chars().take(p as usize - 1).collect();
+            self.operator_before(&chars)
+        });
         self.prefix(name, inner, position)
     }
 
@@ -389,7 +412,9 @@ impl Binder<'_> {
             return Ok(Typed::new(all, PgType::BOOL));
         }
         let inner = self.expr(e, ctx)?;
-        let inner = if inner.is_unknown() { self.coerce(inner, PgType::TEXT)? } else { inner };
+        // A parameter that is only tested for NULL has no type.
+        let literal = matches!(inner.kind, Kind::Literal(_));
+        let inner = if literal { self.coerce(inner, PgType::TEXT)? } else { inner };
         if inner.kind == Kind::Set {
             return Err(SqlError::unsupported("a set-returning function inside an expression").at(inner.position));
         }

@@ -170,6 +170,13 @@ impl Binder<'_> {
         let name = match parts.as_slice() {
             [name] => name.as_str(),
             [schema, name] if schema == "pg_catalog" || schema == "information_schema" => name.as_str(),
+            [schema, ..] if self.catalog.schema_by_name(self.session.database, schema).is_none() => {
+                return Err(SqlError::new(
+                    SqlState::INVALID_SCHEMA_NAME,
+                    format!("schema \"{schema}\" does not exist"),
+                )
+                .at(position));
+            }
             _ => {
                 return Err(SqlError::new(
                     SqlState::UNDEFINED_FUNCTION,
@@ -339,6 +346,14 @@ impl Binder<'_> {
             }
         };
         let declared: Vec<PgType> = (0..n).map(|i| chosen.arg(i)).collect();
+        for (arg, declared) in args.iter().zip(&declared) {
+            if let (Kind::Parameter(index), PgType::ANY) = (&arg.kind, *declared) {
+                return Err(SqlError::new(
+                    SqlState::INDETERMINATE_DATATYPE,
+                    format!("could not determine data type of parameter ${index}"),
+                ));
+            }
+        }
         let Some((wanted, ret)) = concrete(&declared, chosen.def.ret, &types) else {
             return Err(no_function(name, &types).at(position));
         };

@@ -152,6 +152,13 @@ impl<'a> Binder<'a> {
         position(self.source, span)
     }
 
+    /// Where what follows an identifier stands.
+    pub fn position_after_name(&self, ident: &ast::Ident) -> Option<u32> {
+        let end = self.position(Span::new(ident.span.end, ident.span.end))?;
+        let blank = self.source.chars().skip(end as usize - 1).take_while(|c| c.is_whitespace()).count();
+        Some(end + blank as u32)
+    }
+
     /// A query whose rows go to the client.
     pub(crate) fn query(&mut self, query: &ast::Query) -> Result<BoundQuery> {
         let mut bound = self.bind_query(query, None)?;

@@ -3,18 +3,20 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use datafusion::arrow::array::{Array, ArrayRef, AsArray, StringArray};
-use datafusion::arrow::datatypes::Float64Type;
+use datafusion::arrow::array::{Array, ArrayRef, AsArray, BooleanArray, StringArray};
+use datafusion::arrow::datatypes::{Float64Type, Int32Type};
 use kalamdb_catalog::{PgType, Result, SqlError, SqlState};
 
 use super::{Call, FnDef};
-use crate::session::Vars;
+use crate::session::{Peers, Vars};
 
 pub(super) static FUNCTIONS: &[FnDef] = &[
     FnDef::new(2078, "set_config", &[PgType::TEXT, PgType::TEXT, PgType::BOOL], PgType::TEXT, set_config)
         .called_on_null()
         .volatile(),
     FnDef::new(2626, "pg_sleep", &[PgType::FLOAT8], PgType::VOID, pg_sleep).volatile(),
+    FnDef::new(2171, "pg_cancel_backend", &[PgType::INT4], PgType::BOOL, pg_cancel_backend).volatile(),
+    FnDef::new(2096, "pg_terminate_backend", &[PgType::INT4], PgType::BOOL, pg_terminate_backend).volatile(),
     FnDef::new(2892, "pg_advisory_unlock_all", &[], PgType::VOID, unlock_all).volatile(),
 ];
 
@@ -53,6 +55,29 @@ fn pg_sleep(call: &Call<'_>, args: &[ArrayRef]) -> Result<ArrayRef> {
         })?;
     }
     Ok(Arc::new(StringArray::from_iter((0..call.rows).map(|row| seconds.is_valid(row).then_some("")))))
+}
+
+fn pg_cancel_backend(call: &Call<'_>, args: &[ArrayRef]) -> Result<ArrayRef> {
+    signal(call, args, |peers, pid| peers.cancel(pid))
+}
+
+fn pg_terminate_backend(call: &Call<'_>, args: &[ArrayRef]) -> Result<ArrayRef> {
+    signal(call, args, |peers, pid| peers.terminate(pid))
+}
+
+/// Reaches each session by pid; one that does not exist is a warning.
+fn signal(call: &Call<'_>, args: &[ArrayRef], reach: impl Fn(&dyn Peers, i32) -> bool) -> Result<ArrayRef> {
+    let pids = args[0].as_primitive::<Int32Type>();
+    let reached = pids.iter().map(|pid| {
+        let pid = pid?;
+        let found = call.session.peers.as_deref().is_some_and(|peers| reach(peers, pid));
+        if !found {
+            let message = format!("PID {pid} is not a PostgreSQL server process");
+            call.session.notice(SqlError::new(SqlState::WARNING, message));
+        }
+        Some(found)
+    });
+    Ok(Arc::new(reached.collect::<BooleanArray>()))
 }
 
 /// No advisory lock can be held: the functions that take them are refused (42883).

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use datafusion::arrow::array::RecordBatch;
 use datafusion::arrow::datatypes::Schema;
 use datafusion::common::DFSchema;
+use datafusion::sql::sqlparser::ast;
 use kalamdb_catalog::{CachedTableData, ColumnDefinition, PgType, Result, SqlError, SqlState};
 
 use super::dml::{Target, table_columns};
@@ -29,12 +30,15 @@ async fn out(session: &mut Session, prepared: &PreparedStatement, copy: &CopySta
     }
     let context = Arc::clone(session.context());
     let bound = match &copy.target {
+        CopyTarget::Query(query) if query.with.is_none() && is_dml(&query.body) => {
+            return out_of_dml(session, prepared, copy, &query.body).await;
+        }
         CopyTarget::Query(query) => {
             let mut binder = Binder::new(&context, context.catalog(), prepared.source(), Parameters::default());
             binder.query(query)?
         }
         CopyTarget::Table(name) => {
-            let table = super::ddl::relation(session, prepared, name)?;
+            let table = super::ddl::relation(session, prepared, name).map_err(SqlError::without_position)?;
             if table.definition.is_view() {
                 return Err(SqlError::new(
                     SqlState::WRONG_OBJECT_TYPE,
@@ -58,6 +62,36 @@ async fn out(session: &mut Session, prepared: &PreparedStatement, copy: &CopySta
     let statement = super::select::statement_context(session)?;
     let rows = session.app().engine.run(&bound.plan, &[], statement).await?;
     Ok(Response::CopyOut { columns: bound.columns, rows, format })
+}
+
+fn is_dml(body: &ast::SetExpr) -> bool {
+    matches!(body, ast::SetExpr::Insert(_) | ast::SetExpr::Update(_) | ast::SetExpr::Delete(_))
+}
+
+/// COPY (INSERT/UPDATE/DELETE ... RETURNING ...) TO STDOUT
+async fn out_of_dml(
+    session: &mut Session,
+    prepared: &PreparedStatement,
+    copy: &CopyStatement,
+    body: &ast::SetExpr,
+) -> Result<Response> {
+    super::check_writable(session, "COPY TO")?;
+    let context = Arc::clone(session.context());
+    let mut binder = Binder::new(&context, context.catalog(), prepared.source(), Parameters::default());
+    let dml = match body {
+        ast::SetExpr::Insert(ast::Statement::Insert(insert)) => binder.insert(insert)?,
+        ast::SetExpr::Update(ast::Statement::Update(update)) => binder.update(update)?,
+        ast::SetExpr::Delete(ast::Statement::Delete(delete)) => binder.delete(delete)?,
+        _ => return Err(SqlError::unsupported("COPY of this statement")),
+    };
+    let Some(columns) = dml.returning.clone() else {
+        return Err(SqlError::new(SqlState::FEATURE_NOT_SUPPORTED, "COPY query must have a RETURNING clause"));
+    };
+    let format = parse_copy_options(&copy.options, &columns, false)?;
+    match super::dml::run(session, &dml, &[]).await? {
+        Response::Rows { columns, rows, .. } => Ok(Response::CopyOut { columns, rows, format }),
+        _ => Err(SqlError::internal("RETURNING has given no rows")),
+    }
 }
 
 /// The columns that COPY names, or all.

@@ -244,7 +244,7 @@ pub(crate) fn column_definition(
     }
     let context = session.context();
     let mut binder = Binder::new(context, context.catalog(), prepared.source(), Parameters::default());
-    let at = binder.position(column.name.span);
+    let at = binder.position_after_name(&column.name);
     let (ty, typmod) = column_type(&name, &column.data_type).map_err(|e| e.at(at))?;
     let mut definition = ColumnDefinition {
         name,

@@ -305,7 +305,8 @@ impl Target {
             return Err(SqlError::internal("a duplicate in a table without a key"));
         };
         let values = self.layout.decode(row)?;
-        let names: Vec<&str> = key.columns.iter().map(|i| definition.columns[*i].name.as_str()).collect();
+        let quoted = |i: &usize| kalamdb_catalog::name::quote_ident(&definition.columns[*i].name).into_owned();
+        let names: Vec<String> = key.columns.iter().map(quoted).collect();
         let shown: Vec<String> = self.key.iter().map(|(p, ty)| self.text(*ty, &values[*p])).collect();
         Ok(SqlError::new(
             SqlState::UNIQUE_VIOLATION,

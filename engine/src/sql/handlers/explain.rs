@@ -26,6 +26,7 @@ pub(crate) async fn run(
     session.transaction()?;
     let context = std::sync::Arc::clone(session.context());
     let mut lines = Vec::new();
+    let mut written = None;
     let plan = match &explain.statement {
         Statement::Execute { name, .. } => {
             let named = session.statement(name).ok_or_else(|| super::prepare::missing(name))?;
@@ -45,37 +46,45 @@ pub(crate) async fn run(
                 Statement::Insert(insert) => {
                     let dml = binder.insert(insert)?;
                     lines.push(format!("Insert on {}", dml.table.definition.name));
-                    dml.plan
+                    let plan = dml.plan.clone();
+                    written = Some(dml);
+                    plan
                 }
                 Statement::Update(update) => {
                     let dml = binder.update(update)?;
                     lines.push(format!("Update on {}", dml.table.definition.name));
-                    dml.plan
+                    let plan = dml.plan.clone();
+                    written = Some(dml);
+                    plan
                 }
                 Statement::Delete(delete) => {
                     let dml = binder.delete(delete)?;
                     lines.push(format!("Delete on {}", dml.table.definition.name));
-                    dml.plan
+                    let plan = dml.plan.clone();
+                    written = Some(dml);
+                    plan
                 }
                 _ => return text_rows(columns(explain), vec![vec!["Utility Statement".to_owned()]], "EXPLAIN"),
             }
         }
     };
-    let modifies = !lines.is_empty();
-    if explain.analyze && modifies {
-        return Err(SqlError::unsupported("EXPLAIN ANALYZE of a statement that writes"));
-    }
+    let modifies = written.is_some();
     let statement = super::select::statement_context(session)?;
     let engine = &session.app().engine;
     let physical = engine.physical(&plan, parameters, &statement).await?;
     let root = std::sync::Arc::clone(&physical.0);
     let started = std::time::Instant::now();
-    if explain.analyze {
+    if let (true, Some(dml)) = (explain.analyze, &written) {
+        // Row counts of a statement that writes are not shown: it runs on its own path.
+        drop((physical, statement));
+        super::check_writable(session, "EXPLAIN ANALYZE")?;
+        super::dml::run(session, dml, parameters).await?;
+    } else if explain.analyze {
         let mut rows = engine.stream(physical, statement)?;
         while rows.try_next().await?.is_some() {}
     }
     let elapsed_ms = started.elapsed().as_secs_f64() * 1000.0;
-    let shown = if explain.analyze {
+    let shown = if explain.analyze && !modifies {
         DisplayableExecutionPlan::with_metrics(root.as_ref()).indent(explain.verbose).to_string()
     } else {
         DisplayableExecutionPlan::new(root.as_ref()).indent(explain.verbose).to_string()

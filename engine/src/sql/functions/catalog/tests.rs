@@ -37,7 +37,7 @@ fn names_are_read_as_postgresql_reads_them() {
     for (ty, name, wanted) in [
         (PgType::REGCLASS, "t", "16384"),
         (PgType::REGCLASS, "public.T", "16384"),
-        (PgType::REGCLASS, "kalamdb.public.t", "16384"),
+        (PgType::REGCLASS, "postgres.public.t", "16384"),
         (PgType::REGCLASS, "t_pkey", "16387"),
         (PgType::REGCLASS, "pg_class", "1259"),
         (PgType::REGCLASS, "16388", "16388"),
