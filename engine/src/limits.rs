@@ -13,4 +13,4 @@ pub const NAME_BYTES_MAX: usize = 63;
 /// Stack of a thread that runs queries: planning and evaluation recurse with the depth of a query.
 pub const QUERY_STACK_BYTES: usize = 8 << 20;
 /// Batches of a query that wait for their statement to take them; beyond it the query waits.
-pub const BATCHES_AHEAD_MAX: usize = 2;
+pub const BATCHES_AHEAD_MAX: usize = 1;

@@ -16,6 +16,7 @@ use datafusion::execution::session_state::SessionStateBuilder;
 use datafusion::logical_expr::execution_props::ExecutionProps;
 use datafusion::logical_expr::physical_planning_context::PhysicalPlanningContext;
 use datafusion::logical_expr::{Expr, LogicalPlan, UserDefinedLogicalNode, Volatility};
+use datafusion::optimizer::Optimizer;
 use datafusion::physical_expr::{PhysicalExpr, create_physical_expr};
 use datafusion::physical_plan::ExecutionPlan;
 use datafusion::physical_planner::{DefaultPhysicalPlanner, ExtensionPlanner, PhysicalPlanner};
@@ -36,6 +37,13 @@ pub struct StatementContext {
     pub cancel: CancelHandle,
 }
 
+/// Rows that operators hand to each other at a time: enough to be fast, few enough that rows of kilobytes stay small.
+const BATCH_ROWS: usize = 4096;
+
+/// Rewrites DISTINCT aggregates to a GROUP BY by the bytes of a value and applies the aggregate to its own result: wrong
+/// for numeric, where 1.5 and 1.50 are equal, and for aggregates whose result has another type than their argument.
+const RULE_LEFT_OUT: &str = "single_distinct_aggregation_to_group_by";
+
 /// DataFusion, set up for KalamDB.
 pub struct Engine {
     state: SessionState,
@@ -48,6 +56,7 @@ impl Engine {
         let threads = std::thread::available_parallelism().map_or(1, usize::from);
         let mut config = SessionConfig::new()
             .with_target_partitions(threads)
+            .with_batch_size(BATCH_ROWS)
             .with_information_schema(false)
             .with_create_default_catalog_and_schema(false);
         config.options_mut().execution.skip_physical_aggregate_schema_check = true;
@@ -58,7 +67,9 @@ impl Engine {
                 .with_temp_file_path(spill_dir)
                 .build_arc(),
         )?;
+        let rules = Optimizer::new().rules.into_iter().filter(|r| r.name() != RULE_LEFT_OUT).collect();
         let state = SessionStateBuilder::new()
+            .with_optimizer_rules(rules)
             .with_config(config)
             .with_runtime_env(runtime)
             .with_query_planner(Arc::new(Planner))
