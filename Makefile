@@ -14,7 +14,7 @@ setup: ## Install what building needs: libclang (RocksDB's bindings) and mold (t
 	@ci/setup build
 
 build: setup ## Build the release server
-	cargo build --release --locked -p kalamdb-server --bin kalamdb-server
+	cargo build --release --workspace --locked --bins
 
 run: build ## Build and start the server on 127.0.0.1:5432 with ./data; more flags in ARGS="..."
 	"$$CARGO_TARGET_DIR/release/kalamdb-server" $(ARGS)
@@ -34,8 +34,7 @@ tidy: ## The habits that a machine can check
 	@ci/tidy
 
 test: lint deps tidy ## Everything that needs no PostgreSQL: lint, deps, tidy, all tests
-	cargo test --workspace --all-targets --locked
-	cargo test --workspace --doc --locked
+	cargo test --workspace --locked
 
 pg-compat: setup ## Run the scripts marked pg_compat against a private PostgreSQL 15
 	@ci/pg_compat

@@ -14,7 +14,6 @@ pub mod plan;
 mod prepared;
 mod response;
 mod runner;
-mod split;
 pub(crate) mod statement;
 pub(crate) mod udf;
 

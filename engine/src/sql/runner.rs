@@ -19,7 +19,6 @@ use tokio::task::JoinSet;
 
 use super::RowStream;
 use super::plan::sql_error;
-use super::split::SplitExec;
 use crate::limits::{BATCHES_AHEAD_MAX, QUERY_STACK_BYTES};
 use crate::session::CancelHandle;
 
@@ -108,13 +107,11 @@ impl Drop for Runner {
 }
 
 /// Makes a plan fit to run beside others: joins give way now and then, for their output outgrows their input, at which
-/// everything else does; unnested lists are cut.
+/// everything else does.
 pub(super) fn tame(plan: Arc<dyn ExecutionPlan>) -> Result<Arc<dyn ExecutionPlan>> {
     let changed = plan.transform_up(|node| {
         Ok::<_, DataFusionError>(if node.children().len() > 1 {
             Transformed::yes(Arc::new(CooperativeExec::new(node)) as Arc<dyn ExecutionPlan>)
-        } else if node.name() == "UnnestExec" {
-            Transformed::yes(Arc::new(SplitExec::new(node)) as Arc<dyn ExecutionPlan>)
         } else {
             Transformed::no(node)
         })
