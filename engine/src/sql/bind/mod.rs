@@ -153,7 +153,7 @@ impl<'a> Binder<'a> {
     }
 
     /// Where what follows an identifier stands.
-    pub fn position_after_name(&self, ident: &ast::Ident) -> Option<u32> {
+    pub(crate) fn position_after_name(&self, ident: &ast::Ident) -> Option<u32> {
         let end = self.position(Span::new(ident.span.end, ident.span.end))?;
         let blank = self.source.chars().skip(end as usize - 1).take_while(|c| c.is_whitespace()).count();
         Some(end + blank as u32)
