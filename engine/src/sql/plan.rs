@@ -18,6 +18,7 @@ use datafusion::logical_expr::physical_planning_context::PhysicalPlanningContext
 use datafusion::logical_expr::{Expr, LogicalPlan, UserDefinedLogicalNode, Volatility};
 use datafusion::optimizer::Optimizer;
 use datafusion::physical_expr::{PhysicalExpr, create_physical_expr};
+use datafusion::physical_optimizer::optimizer::PhysicalOptimizer;
 use datafusion::physical_plan::ExecutionPlan;
 use datafusion::physical_planner::{DefaultPhysicalPlanner, ExtensionPlanner, PhysicalPlanner};
 use datafusion::prelude::SessionConfig;
@@ -44,6 +45,10 @@ const BATCH_ROWS: usize = 4096;
 /// for numeric, where 1.5 and 1.50 are equal, and for aggregates whose result has another type than their argument.
 const RULE_LEFT_OUT: &str = "single_distinct_aggregation_to_group_by";
 
+/// Pushes filters through physical joins by column name: a filter on one side of a RIGHT JOIN ends up on the other if both
+/// have a column of that name. The logical optimiser has pushed what can be pushed before.
+const PHYSICAL_RULE_LEFT_OUT: &str = "FilterPushdown";
+
 /// DataFusion, set up for KalamDB.
 pub struct Engine {
     state: SessionState,
@@ -68,8 +73,11 @@ impl Engine {
                 .build_arc(),
         )?;
         let rules = Optimizer::new().rules.into_iter().filter(|r| r.name() != RULE_LEFT_OUT).collect();
+        let physical = PhysicalOptimizer::new().rules;
+        let physical = physical.into_iter().filter(|r| !r.name().starts_with(PHYSICAL_RULE_LEFT_OUT)).collect();
         let state = SessionStateBuilder::new()
             .with_optimizer_rules(rules)
+            .with_physical_optimizer_rules(physical)
             .with_config(config)
             .with_runtime_env(runtime)
             .with_query_planner(Arc::new(Planner))

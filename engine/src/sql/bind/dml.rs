@@ -416,8 +416,7 @@ impl Binder<'_> {
         let Some(condition) = selection else { return Ok((plan, None, true)) };
         let applies = RefCell::new(Vec::new());
         let ctx = env.ctx(scope, Clause::Where, &applies);
-        let bound = self.expr(condition, &ctx)?;
-        let condition = self.boolean(bound, "WHERE")?;
+        let condition = self.condition(condition, &ctx)?;
         let applies = applies.into_inner();
         let plain = applies.is_empty();
         let plan = self.attach(plan, applies)?;

@@ -430,6 +430,14 @@ impl Binder<'_> {
     }
 
     fn distinct_from(&mut self, a: &ast::Expr, b: &ast::Expr, op: Operator, ctx: &Ctx<'_>) -> Result<Typed> {
+        // sqlparser reads `a IS DISTINCT FROM b AND c` as `a IS DISTINCT FROM (b AND c)`.
+        if let ast::Expr::BinaryOp { left, op: join @ (Op::And | Op::Or), right } = b {
+            let l = self.distinct_from(a, left, op, ctx)?;
+            let r = self.expr(right, ctx)?;
+            let r = self.boolean(r, if *join == Op::And { "AND" } else { "OR" })?;
+            let join = if *join == Op::And { Operator::And } else { Operator::Or };
+            return Ok(Typed::new(binary(l.expr, join, r), PgType::BOOL));
+        }
         if let (Some(l), Some(r)) = (row_values(a), row_values(b)) {
             let (join, start) = match op {
                 Operator::IsDistinctFrom => (Operator::Or, false),

@@ -26,6 +26,14 @@ pub(super) struct Groups {
     sets: Option<Vec<Vec<usize>>>,
 }
 
+impl Groups {
+    /// True if a group is made of this column of a subquery.
+    pub(super) fn uses(&self, column: &str) -> bool {
+        let wanted = Expr::Column(DfColumn::new_unqualified(column));
+        self.exprs.iter().any(|g| g.expr.exists(|e| Ok(*e == wanted)).unwrap_or(false))
+    }
+}
+
 impl Binder<'_> {
     /// None without GROUP BY.
     pub(super) fn group_by(
@@ -188,7 +196,7 @@ impl Binder<'_> {
             self.stage_group(&mut stage, i, group, groups.sets.is_some())?;
         }
         for (i, call) in calls.into_iter().enumerate() {
-            let name = format!("agg#{i}");
+            let name = format!("agg__{i}");
             stage
                 .aggregates
                 .push(grouping_of_keys(&call, &groups.exprs, &stage.keys, groups.sets.is_some())?.alias(&name));
@@ -203,7 +211,7 @@ impl Binder<'_> {
         };
         // DataFusion asks for at least one column.
         if group_exprs.is_empty() && stage.aggregates.is_empty() {
-            stage.aggregates.push(count_rows().alias("agg#rows"));
+            stage.aggregates.push(count_rows().alias("agg__rows"));
         }
         // With grouping sets the keys are columns of a projection, so that every set names them alike.
         let input = if groups.sets.is_some() {
@@ -226,7 +234,7 @@ impl Binder<'_> {
 
     /// A group whose carrier is no sort key is grouped by its key and shown by its first value.
     fn stage_group(&mut self, stage: &mut Stage, i: usize, group: &Typed, sets: bool) -> Result<()> {
-        let name = format!("group#{i}");
+        let name = format!("group__{i}");
         let column = Expr::Column(DfColumn::new_unqualified(name.clone()));
         stage.keys.push(column.clone());
         if compare::sorts_natively(group.ty) {
@@ -241,7 +249,7 @@ impl Binder<'_> {
         }
         let key = self.sort_key(group.expr.clone(), group.ty)?;
         stage.groups.push(key.clone().alias(&name));
-        let first = format!("group#{i} value");
+        let first = format!("group__{i} value");
         stage.aggregates.push(first_value(group.expr.clone()).alias(&first));
         let shown = Expr::Column(DfColumn::new_unqualified(first));
         // The key of a group left out by a grouping set is NULL, and so is the group.

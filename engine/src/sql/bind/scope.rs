@@ -66,6 +66,8 @@ pub(crate) struct OuterRef {
 pub(crate) enum Clause {
     Select,
     Where,
+    /// A conjunct of WHERE itself, not something inside one: NULL counts as false there.
+    Conjunct,
     GroupBy,
     Having,
     OrderBy,
@@ -85,7 +87,7 @@ impl Clause {
     pub(crate) fn name(self) -> &'static str {
         match self {
             Clause::Select => "SELECT",
-            Clause::Where => "WHERE",
+            Clause::Where | Clause::Conjunct => "WHERE",
             Clause::GroupBy => "GROUP BY",
             Clause::Having => "HAVING",
             Clause::OrderBy => "ORDER BY",

@@ -217,8 +217,7 @@ impl Binder<'_> {
         if let Some(condition) = &select.selection {
             let applies = RefCell::new(Vec::new());
             let ctx = env.ctx(&scope, Clause::Where, &applies);
-            let bound = self.expr(condition, &ctx)?;
-            let condition = self.boolean(bound, "WHERE")?;
+            let condition = self.condition(condition, &ctx)?;
             let applies = applies.into_inner();
             if applies.is_empty() {
                 filter = Some(condition.clone());
@@ -254,6 +253,12 @@ impl Binder<'_> {
         self.positions.clear();
         let mut targets = self.targets(&select.projection, &ctx)?;
         let groups = self.group_by(&select.group_by, &targets, &Ctx { clause: Clause::GroupBy, ..ctx })?;
+        if let Some(groups) = &groups {
+            // A subquery that is grouped by belongs below the grouping.
+            for apply in applies.borrow_mut().iter_mut() {
+                apply.in_aggregate |= groups.uses(&apply.column);
+            }
+        }
         let having = match &select.having {
             Some(condition) => {
                 let bound = self.expr(condition, &Ctx { clause: Clause::Having, ..ctx })?;

@@ -153,7 +153,7 @@ impl Binder<'_> {
         }
         let column = &bound.columns[0];
         if let Some(ty) = compare::common(needle.ty, column.ty).filter(|t| compare::comparable(*t, Operator::Eq))
-            && (!negated || outer.is_empty())
+            && outer.is_empty()
         {
             let plan = self.keyed(&bound, ty)?;
             if let Some(subquery) = native(ctx, &plan, &outer)? {
@@ -173,7 +173,7 @@ impl Binder<'_> {
     /// `(a, b) IN (SELECT x, y ...)`: EXISTS with the comparison inside, which is NULL-safe enough only if the answer is
     /// taken as a condition; so it is refused where it is negated.
     fn row_in_subquery(&mut self, e: &ast::Expr, query: &ast::Query, negated: bool, ctx: &Ctx<'_>) -> Result<Typed> {
-        if negated || ctx.clause != Clause::Where {
+        if negated || ctx.clause != Clause::Conjunct {
             return Err(SqlError::unsupported("a row value IN a subquery outside WHERE"));
         }
         let values = super::expr::row_values(e).unwrap_or_default();
@@ -288,6 +288,36 @@ impl Binder<'_> {
         Ok(Typed::new(expr, PgType::BOOL).at(position))
     }
 
+    /// A condition of WHERE, conjunct by conjunct: a subquery that is a whole conjunct may become a join, for which
+    /// unknown and false are one; anywhere else they are not.
+    pub(super) fn condition(&mut self, e: &ast::Expr, ctx: &Ctx<'_>) -> Result<Expr> {
+        match e {
+            ast::Expr::BinaryOp { left, op: ast::BinaryOperator::And, right } => {
+                let left = self.condition(left, ctx)?;
+                let right = self.condition(right, ctx)?;
+                Ok(super::expr::binary(left, Operator::And, right))
+            }
+            ast::Expr::Nested(inner) => self.condition(inner, ctx),
+            ast::Expr::InSubquery { expr, .. } if holds_query(expr) => {
+                let bound = self.expr(e, ctx)?;
+                self.boolean(bound, "WHERE")
+            }
+            ast::Expr::InSubquery { .. } | ast::Expr::Exists { .. } => {
+                let bound = self.expr(e, &Ctx { clause: Clause::Conjunct, ..*ctx })?;
+                self.boolean(bound, "WHERE")
+            }
+            ast::Expr::UnaryOp { op: ast::UnaryOperator::Not, expr } if matches!(**expr, ast::Expr::Exists { .. }) => {
+                let bound = self.expr(expr, &Ctx { clause: Clause::Conjunct, ..*ctx })?;
+                let inner = self.boolean(bound, "NOT")?;
+                Ok(Expr::Not(Box::new(inner)))
+            }
+            other => {
+                let bound = self.expr(other, ctx)?;
+                self.boolean(bound, "WHERE")
+            }
+        }
+    }
+
     /// Puts Apply nodes over `plan` for the subqueries whose columns the next node's expressions use.
     pub(super) fn attach(&mut self, mut plan: LogicalPlan, applies: Vec<Apply>) -> Result<LogicalPlan> {
         for apply in applies {
@@ -312,10 +342,20 @@ pub(super) fn apply_over(
     Ok(ApplyNode { input, inner: Arc::new(inner), ids, values, mode, schema }.plan())
 }
 
+/// True if an expression has a subquery inside.
+fn holds_query(e: &ast::Expr) -> bool {
+    use std::ops::ControlFlow;
+    let found = ast::visit_expressions(e, |e| match e {
+        ast::Expr::Subquery(_) | ast::Expr::Exists { .. } | ast::Expr::InSubquery { .. } => ControlFlow::Break(()),
+        _ => ControlFlow::Continue(()),
+    });
+    found.is_break()
+}
+
 /// The subquery as DataFusion's own, where its rewriting to a join is known to be right: as a condition of WHERE, with
 /// what it takes from outside only plain columns, used only in filters above which nothing counts or cuts rows.
 fn native(ctx: &Ctx<'_>, plan: &LogicalPlan, outer: &[OuterRef]) -> Result<Option<Subquery>> {
-    if ctx.clause != Clause::Where || ctx.in_aggregate {
+    if ctx.clause != Clause::Conjunct || ctx.in_aggregate {
         return Ok(None);
     }
     if !outer.iter().all(|o| matches!(o.expr.expr, Expr::Column(_))) || !decorrelates(plan, outer) {
@@ -343,6 +383,11 @@ fn native(ctx: &Ctx<'_>, plan: &LogicalPlan, outer: &[OuterRef]) -> Result<Optio
     Ok(Some(Subquery { subquery: Arc::new(plan), outer_ref_columns: columns, spans: Default::default() }))
 }
 
+fn holds_subquery(e: &Expr) -> bool {
+    let subquery = |e: &Expr| Ok(matches!(e, Expr::InSubquery(_) | Expr::Exists(_) | Expr::ScalarSubquery(_)));
+    e.exists(subquery).unwrap_or(true)
+}
+
 fn decorrelates(plan: &LogicalPlan, outer: &[OuterRef]) -> bool {
     if outer.is_empty() {
         return true;
@@ -360,7 +405,7 @@ fn decorrelates(plan: &LogicalPlan, outer: &[OuterRef]) -> bool {
         found
     };
     match plan {
-        LogicalPlan::Filter(f) => decorrelates(&f.input, outer),
+        LogicalPlan::Filter(f) => !holds_subquery(&f.predicate) && decorrelates(&f.input, outer),
         LogicalPlan::Projection(p) => !mentions(plan) && decorrelates(&p.input, outer),
         LogicalPlan::SubqueryAlias(a) => decorrelates(&a.input, outer),
         LogicalPlan::TableScan(_) => !mentions(plan),
