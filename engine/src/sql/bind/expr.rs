@@ -110,7 +110,7 @@ impl Binder<'_> {
         let name = fold(ident);
         let position = self.position(ident.span);
         if ident.quote_style.is_none()
-            && let Some(typed) = self.bare_function(&name, ctx)?
+            && let Some(typed) = self.bare_function(&name)?
         {
             return Ok(typed.at(position));
         }

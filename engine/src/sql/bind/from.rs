@@ -245,7 +245,7 @@ impl Binder<'_> {
 
     fn derived(&mut self, query: &ast::Query, env: Env<'_>) -> Result<BoundQuery> {
         let parent = env.parent.map(|p| (p, env.outer));
-        let mut bound = self.bind_query_in(query, parent)?;
+        let mut bound = self.bind_query(query, parent)?;
         self.resolve_unknown(&mut bound)?;
         Ok(bound)
     }
@@ -512,7 +512,7 @@ impl Binder<'_> {
         let outer: RefCell<Vec<OuterRef>> = RefCell::new(Vec::new());
         let applies = RefCell::new(Vec::new());
         let ctx = env.ctx(&left.scope, Clause::From, &applies);
-        let mut bound = self.bind_query_in(query, Some((&ctx, &outer)))?;
+        let mut bound = self.bind_query(query, Some((&ctx, &outer)))?;
         self.resolve_unknown(&mut bound)?;
         let right = self.item_of_query(bound, alias, "subquery")?;
         self.check_aliases(&left.scope, &right.scope)?;
@@ -663,10 +663,7 @@ fn function_parts(factor: &TableFactor) -> Result<(Vec<ast::Expr>, String, Optio
                 .collect();
             Ok((calls, "unnest".to_owned(), alias.as_ref(), *with_ordinality))
         }
-        other => Err(SqlError::unsupported(format!("FROM item {other}")).at(None.or_else(|| {
-            let _ = other.span();
-            None
-        }))),
+        other => Err(SqlError::unsupported(format!("FROM item {other}"))),
     }
 }
 

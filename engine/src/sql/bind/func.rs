@@ -154,8 +154,7 @@ impl Binder<'_> {
     }
 
     /// Names that SQL reads as calls without parentheses.
-    pub(super) fn bare_function(&mut self, name: &str, ctx: &Ctx<'_>) -> Result<Option<Typed>> {
-        let _ = ctx;
+    pub(super) fn bare_function(&mut self, name: &str) -> Result<Option<Typed>> {
         match name {
             "current_catalog" | "current_role" | "current_schema" | "current_user" | "session_user" | "user"
             | "current_date" | "localtimestamp" | "localtime" => self.call_named(name, Vec::new(), None).map(Some),
@@ -197,7 +196,7 @@ impl Binder<'_> {
         };
         if list.is_none()
             && parts.len() == 1
-            && let Some(typed) = self.bare_function(name, ctx)?
+            && let Some(typed) = self.bare_function(name)?
         {
             return Ok(typed);
         }

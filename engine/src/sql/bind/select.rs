@@ -14,6 +14,7 @@ use super::scope::{Clause, Ctx, OuterRef, Scope};
 use super::typed::{Kind, Typed};
 use super::{Binder, Cte, fold};
 use crate::sql::Column;
+use crate::sql::functions::CastContext;
 use crate::sql::plan::planning;
 
 /// A bound query: its plan's i-th field is the i-th column.
@@ -78,14 +79,6 @@ pub(super) enum SortKey {
 impl Binder<'_> {
     /// Binds a query; `parent` is the scope around a subquery and the list of what it takes from there.
     pub(super) fn bind_query(
-        &mut self,
-        query: &ast::Query,
-        parent: Option<(&Ctx<'_>, &RefCell<Vec<OuterRef>>)>,
-    ) -> Result<BoundQuery> {
-        self.bind_query_in(query, parent)
-    }
-
-    pub(super) fn bind_query_in(
         &mut self,
         query: &ast::Query,
         parent: Option<(&Ctx<'_>, &RefCell<Vec<OuterRef>>)>,
@@ -715,7 +708,7 @@ impl Binder<'_> {
             return Ok(());
         }
         let types: Vec<(PgType, i32)> = bound.columns.iter().map(|c| (resolved(c.ty), c.typmod)).collect();
-        self.coerce_columns(bound, &types, functions_context())
+        self.coerce_columns(bound, &types, CastContext::Implicit)
     }
 }
 
@@ -723,10 +716,6 @@ impl Binder<'_> {
 fn is_null_test(alias: &ast::Ident) -> bool {
     alias.quote_style.is_none()
         && (alias.value.eq_ignore_ascii_case("isnull") || alias.value.eq_ignore_ascii_case("notnull"))
-}
-
-fn functions_context() -> crate::sql::functions::CastContext {
-    crate::sql::functions::CastContext::Implicit
 }
 
 fn resolved(ty: PgType) -> PgType {

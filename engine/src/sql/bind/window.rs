@@ -48,7 +48,7 @@ impl Binder<'_> {
             let code = if ctx.in_aggregate { SqlState::GROUPING_ERROR } else { SqlState::WINDOWING_ERROR };
             return Err(SqlError::new(code, message).at(position));
         }
-        let spec = self.window_spec(over, ctx)?;
+        let spec = self.window_spec(over)?;
         let inner = Ctx { clause: Clause::Window, ..*ctx };
         let mut partition_by = Vec::new();
         for key in &spec.partition_by {
@@ -107,35 +107,32 @@ impl Binder<'_> {
         self.expr(e, &ctx)
     }
 
-    fn window_spec(&mut self, over: &WindowType, ctx: &Ctx<'_>) -> Result<WindowSpec> {
+    fn window_spec(&mut self, over: &WindowType) -> Result<WindowSpec> {
         match over {
             WindowType::NamedWindow(name) => self.named_window(name),
-            WindowType::WindowSpec(spec) => {
-                let _ = ctx;
-                match &spec.window_name {
-                    None => Ok(spec.clone()),
-                    Some(name) => {
-                        let mut base = self.named_window(name)?;
-                        if !spec.partition_by.is_empty() {
+            WindowType::WindowSpec(spec) => match &spec.window_name {
+                None => Ok(spec.clone()),
+                Some(name) => {
+                    let mut base = self.named_window(name)?;
+                    if !spec.partition_by.is_empty() {
+                        return Err(SqlError::new(
+                            SqlState::WINDOWING_ERROR,
+                            format!("cannot override PARTITION BY clause of window \"{}\"", fold(name)),
+                        ));
+                    }
+                    if !spec.order_by.is_empty() {
+                        if !base.order_by.is_empty() {
                             return Err(SqlError::new(
                                 SqlState::WINDOWING_ERROR,
-                                format!("cannot override PARTITION BY clause of window \"{}\"", fold(name)),
+                                format!("cannot override ORDER BY clause of window \"{}\"", fold(name)),
                             ));
                         }
-                        if !spec.order_by.is_empty() {
-                            if !base.order_by.is_empty() {
-                                return Err(SqlError::new(
-                                    SqlState::WINDOWING_ERROR,
-                                    format!("cannot override ORDER BY clause of window \"{}\"", fold(name)),
-                                ));
-                            }
-                            base.order_by = spec.order_by.clone();
-                        }
-                        base.window_frame = spec.window_frame.clone();
-                        Ok(base)
+                        base.order_by = spec.order_by.clone();
                     }
+                    base.window_frame = spec.window_frame.clone();
+                    Ok(base)
                 }
-            }
+            },
         }
     }
 

@@ -11,9 +11,11 @@ use crate::sql::bind::name_parts;
 use crate::sql::execute::complete;
 
 pub(crate) fn create(session: &mut Session, schema_name: &SchemaName, if_not_exists: bool) -> Result<Response> {
-    let name = match schema_name {
-        SchemaName::Simple(name) | SchemaName::NamedAuthorization(name, _) => single(name)?,
-        SchemaName::UnnamedAuthorization(role) => super::ddl::ident(role),
+    let user = session.context().user.clone();
+    let (name, owner) = match schema_name {
+        SchemaName::Simple(name) => (single(name)?, user),
+        SchemaName::NamedAuthorization(name, role) => (single(name)?, super::ddl::ident(role)),
+        SchemaName::UnnamedAuthorization(role) => (super::ddl::ident(role), super::ddl::ident(role)),
     };
     let name = truncate_name(session, name);
     let database = session.context().database;
@@ -29,13 +31,8 @@ pub(crate) fn create(session: &mut Session, schema_name: &SchemaName, if_not_exi
         return Err(SqlError::new(SqlState::RESERVED_NAME, format!("unacceptable schema name \"{name}\""))
             .detail("The prefix \"pg_\" is reserved for system schemas."));
     }
-    let definition = SchemaDefinition {
-        oid: session.app().take_oids(1),
-        database,
-        name,
-        owner: session.context().user.clone(),
-        created_at: clock::now_micros(),
-    };
+    let definition =
+        SchemaDefinition { oid: session.app().take_oids(1), database, name, owner, created_at: clock::now_micros() };
     change(session, CatalogChange::PutSchema(definition))?;
     complete("CREATE SCHEMA")
 }
