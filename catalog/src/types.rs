@@ -4,7 +4,8 @@
 //! one (text, varchar, json ... are Utf8), so the planner tracks the `PgType` of every expression itself.
 //!
 //! Carriers that are not what their Arrow name says:
-//! - `numeric` is Binary, in the order-preserving encoding of `engine::types::numeric`.
+//! - `numeric` is Binary, in the order-preserving encoding of `engine::types::numeric`; `record` is Binary too, with its
+//!   fields' names and types (`engine::types::record`).
 //! - `interval` is `IntervalMonthDayNano` whose third field counts **microseconds**, as PostgreSQL's does.
 //! - `timestamp`, `timestamptz`, `time` count microseconds; `date` days; all from 1970-01-01 (PostgreSQL's wire form
 //!   counts from 2000-01-01). `i64::MAX`/`MIN` (`i32` for date) are infinity and -infinity.
@@ -192,7 +193,7 @@ impl PgType {
     /// The element type of a true array type (not of int2vector, oidvector or name).
     pub fn element(self) -> Option<PgType> {
         let info = self.info();
-        (info.category == 'A' && info.elem != 0 && info.io == "array_").then_some(PgType(info.elem))
+        (info.elem != 0 && info.io == "array_").then_some(PgType(info.elem))
     }
 
     /// The element type of whatever `List` carries: arrays, int2vector and oidvector.
@@ -256,7 +257,7 @@ impl PgType {
             PgType::INT8 | PgType::PG_LSN => DataType::Int64,
             PgType::FLOAT4 => DataType::Float32,
             PgType::FLOAT8 => DataType::Float64,
-            PgType::NUMERIC | PgType::BYTEA => DataType::Binary,
+            PgType::NUMERIC | PgType::BYTEA | PgType::RECORD => DataType::Binary,
             PgType::DATE => DataType::Date32,
             PgType::TIME => DataType::Time64(TimeUnit::Microsecond),
             PgType::TIMESTAMP => DataType::Timestamp(TimeUnit::Microsecond, None),

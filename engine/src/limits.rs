@@ -14,3 +14,13 @@ pub const NAME_BYTES_MAX: usize = 63;
 pub const QUERY_STACK_BYTES: usize = 8 << 20;
 /// Batches of a query that wait for their statement to take them; beyond it the query waits.
 pub const BATCHES_AHEAD_MAX: usize = 1;
+
+/// Nested expressions and set operations of one statement; beyond it 54001. Bounds the stack that plans of such depth
+/// need wherever they are copied, compared or dropped.
+pub const EXPRESSION_DEPTH_MAX: usize = 1_500;
+
+/// Stack that must be left before the binder goes a level deeper; with less it goes on in a new segment.
+pub const STACK_RED_ZONE_BYTES: usize = 256 << 10;
+
+/// Size of such a segment.
+pub const STACK_SEGMENT_BYTES: usize = 4 << 20;

@@ -4,7 +4,7 @@
 //! place behind its length, and nothing is allocated per value.
 
 use arrow_array::RecordBatch;
-use kalamdb_catalog::{PgType, Result};
+use kalamdb_catalog::{Catalog, PgType, Result};
 use kalamdb_engine::session::TransactionStatus;
 use kalamdb_engine::sql::Column;
 use kalamdb_engine::types::{ColumnReader, FormatSettings, Value, write_binary, write_text};
@@ -97,7 +97,12 @@ pub(crate) fn parameter_description(out: &mut Vec<u8>, types: &[PgType]) {
 }
 
 /// RowDescription. `formats` are those of the portal, or none when a statement is described.
-pub(crate) fn row_description(out: &mut Vec<u8>, columns: &[Column], formats: &Formats) -> Result<()> {
+pub(crate) fn row_description(
+    out: &mut Vec<u8>,
+    columns: &[Column],
+    formats: &Formats,
+    catalog: &Catalog,
+) -> Result<()> {
     let binary: Vec<bool> = (0..columns.len()).map(|i| formats.binary(i)).collect::<Result<_>>()?;
     message(out, b'T', |out| {
         out.extend_from_slice(&(columns.len() as u16).to_be_bytes());
@@ -105,7 +110,7 @@ pub(crate) fn row_description(out: &mut Vec<u8>, columns: &[Column], formats: &F
             string(out, &column.name);
             out.extend_from_slice(&column.table.to_be_bytes());
             out.extend_from_slice(&column.attribute.to_be_bytes());
-            out.extend_from_slice(&column.ty.oid().to_be_bytes());
+            out.extend_from_slice(&column.type_oid(catalog).to_be_bytes());
             out.extend_from_slice(&column.ty.info().len.to_be_bytes());
             out.extend_from_slice(&column.typmod.to_be_bytes());
             out.extend_from_slice(&u16::from(binary).to_be_bytes());

@@ -150,7 +150,12 @@ impl Connection {
                 encode::parameter_description(&mut self.transport.out, parameters);
                 match columns {
                     Some(columns) => {
-                        encode::row_description(&mut self.transport.out, columns, &Formats::default())?;
+                        encode::row_description(
+                            &mut self.transport.out,
+                            columns,
+                            &Formats::default(),
+                            &self.session.context().catalog(),
+                        )?;
                     }
                     None => encode::bare(&mut self.transport.out, b'n'),
                 }
@@ -160,7 +165,12 @@ impl Connection {
                 match portal.bound.as_ref().and_then(|b| b.prepared.columns.as_deref()) {
                     Some(_) if failed => return Err(transaction_failed().into()),
                     Some(columns) => {
-                        encode::row_description(&mut self.transport.out, columns, &portal.formats)?;
+                        encode::row_description(
+                            &mut self.transport.out,
+                            columns,
+                            &portal.formats,
+                            &self.session.context().catalog(),
+                        )?;
                     }
                     None => encode::bare(&mut self.transport.out, b'n'),
                 }

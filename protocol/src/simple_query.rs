@@ -49,7 +49,12 @@ impl Connection {
         let tag = match response {
             Response::Rows { columns, rows, tag } => {
                 self.tell_notices();
-                encode::row_description(&mut self.transport.out, &columns, &Formats::default())?;
+                encode::row_description(
+                    &mut self.transport.out,
+                    &columns,
+                    &Formats::default(),
+                    &self.session.context().catalog(),
+                )?;
                 let mut source = RowSource::new(&columns, &Formats::default(), rows, tag);
                 let sent = self.send_rows(&mut source, &Formats::default(), 0).await?;
                 Some(row_tag(tag, sent.rows))

@@ -4,12 +4,14 @@
 //! that plans can be kept.
 
 mod pushdown;
+mod returned;
 mod scan;
 mod table;
 pub(crate) mod virtual_table;
 
 use std::sync::Arc;
 
+use datafusion::arrow::datatypes::SchemaRef;
 use datafusion::datasource::provider_as_source;
 use datafusion::logical_expr::TableSource;
 use kalamdb_catalog::{CachedTableData, PgType, TableKind};
@@ -58,6 +60,11 @@ pub fn is_system_column(name: &str) -> bool {
 /// True for relations of pg_catalog, information_schema and system.
 pub fn is_builtin(table: &CachedTableData) -> bool {
     table.definition.oid < kalamdb_catalog::table::FIRST_USER_OID
+}
+
+/// The source of what a statement in WITH returns.
+pub(crate) fn returned(id: usize, schema: SchemaRef) -> Arc<dyn TableSource> {
+    provider_as_source(Arc::new(returned::Returned { id, schema }))
 }
 
 /// The source of a scan.

@@ -310,8 +310,13 @@ impl Session {
                 self.restore_vars();
                 Ok("ROLLBACK")
             }
-            other => {
-                self.state = other;
+            // What the statements before it in the same message did is committed all the same.
+            State::Implicit(mut txn) => {
+                self.warn_no_block();
+                self.commit(&mut txn).await?;
+                Ok("COMMIT")
+            }
+            State::Idle => {
                 self.warn_no_block();
                 Ok("COMMIT")
             }

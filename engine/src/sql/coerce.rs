@@ -58,7 +58,7 @@ pub(super) fn cast_path(from: PgType, to: PgType, context: CastContext) -> Optio
     }
     let to_string = to.info().category == 'S' && context >= CastContext::Assignment;
     let from_string = from.info().category == 'S' && context == CastContext::Explicit;
-    let pseudo = |t: PgType| t.info().kind == 'p';
+    let pseudo = |t: PgType| t.info().kind == 'p' && !matches!(t, PgType::RECORD | PgType::RECORD_ARRAY);
     ((to_string || from_string) && !pseudo(from) && !pseudo(to)).then_some(CastPath::ViaText)
 }
 

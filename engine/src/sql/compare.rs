@@ -9,12 +9,13 @@ use std::sync::Arc;
 use datafusion::arrow::array::{Array, ArrayRef, AsArray, BinaryBuilder, PrimitiveArray, StringBuilder};
 use datafusion::arrow::datatypes::{ArrowPrimitiveType, Float32Type, Float64Type, IntervalMonthDayNanoType};
 use datafusion::logical_expr::{Expr, Operator};
-use kalamdb_catalog::{PgType, Result};
+use kalamdb_catalog::{PgType, Result, SqlError, SqlState};
 
 use super::coerce::can_coerce;
 use super::functions::{Call, ScalarImpl, Volatility};
 use super::udf::Resolved;
-use crate::types::{Interval, json};
+use crate::storage::keys;
+use crate::types::{ColumnReader, Interval, Value, json, record};
 
 /// The comparison that an operator name means.
 pub(crate) fn operator(name: &str) -> Option<Operator> {
@@ -48,6 +49,10 @@ pub(crate) fn common(l: PgType, r: PgType) -> Option<PgType> {
         return None;
     }
     if li.category == 'S' {
+        // varchar has no operators of its own: with char(n) it is compared as char(n), blanks at the end aside.
+        if matches!((l, r), (PgType::BPCHAR, PgType::VARCHAR) | (PgType::VARCHAR, PgType::BPCHAR)) {
+            return Some(PgType::BPCHAR);
+        }
         return Some(PgType::TEXT);
     }
     if l.is_float() || r.is_float() {
@@ -72,7 +77,7 @@ fn xid(l: PgType, r: PgType) -> Option<PgType> {
 pub(crate) fn comparable(ty: PgType, op: Operator) -> bool {
     let ty = ty.element().unwrap_or(ty);
     match ty {
-        PgType::JSON | PgType::XML | PgType::UNKNOWN | PgType::RECORD | PgType::VOID | PgType::PG_NODE_TREE => false,
+        PgType::JSON | PgType::XML | PgType::UNKNOWN | PgType::VOID | PgType::PG_NODE_TREE => false,
         PgType::XID | PgType::CID | PgType::ACLITEM => {
             matches!(op, Operator::Eq | Operator::NotEq | Operator::IsDistinctFrom | Operator::IsNotDistinctFrom)
         }
@@ -126,6 +131,8 @@ fn key_function(ty: PgType) -> Option<ScalarImpl> {
         }
         PgType::BPCHAR => Some(bpchar_key),
         PgType::JSONB => Some(jsonb_key),
+        PgType::RECORD => Some(record_key),
+        array if array.is_array() => Some(array_key),
         _ => None,
     }
 }
@@ -158,6 +165,81 @@ fn bpchar_key(_: &Call<'_>, args: &[ArrayRef]) -> Result<ArrayRef> {
 
 fn jsonb_key(_: &Call<'_>, args: &[ArrayRef]) -> Result<ArrayRef> {
     binary_key(&args[0], args[0].as_string::<i32>().iter(), |v, out| out.extend(json::jsonb_sort_key(v)))
+}
+
+/// Element after element; NULLs are equal and above all values, and the shorter of two arrays comes first
+/// (arrayfuncs.c, array_cmp).
+fn array_key(call: &Call<'_>, args: &[ArrayRef]) -> Result<ArrayRef> {
+    let ty = call.arg_types[0];
+    let reader = ColumnReader::new(&args[0], ty);
+    let mut out = BinaryBuilder::with_capacity(args[0].len(), args[0].len() * 24);
+    let mut key = Vec::new();
+    for row in 0..args[0].len() {
+        match reader.value(row) {
+            Value::Null => out.append_null(),
+            value => {
+                key.clear();
+                push_field(ty, &value, &mut key)?;
+                out.append_value(&key);
+            }
+        }
+    }
+    Ok(Arc::new(out.finish()))
+}
+
+/// Field after field; NULLs are equal and above all values (rowtypes.c, record_cmp).
+fn record_key(_: &Call<'_>, args: &[ArrayRef]) -> Result<ArrayRef> {
+    let records = args[0].as_binary::<i32>();
+    let mut out = BinaryBuilder::with_capacity(records.len(), records.len() * 24);
+    let mut key = Vec::new();
+    for value in records {
+        let Some(value) = value else {
+            out.append_null();
+            continue;
+        };
+        key.clear();
+        push_record(value, &mut key)?;
+        out.append_value(&key);
+    }
+    Ok(Arc::new(out.finish()))
+}
+
+fn push_record(value: &[u8], key: &mut Vec<u8>) -> Result<()> {
+    for field in record::fields(value)? {
+        push_field(field.ty, &field.value()?, key)?;
+    }
+    key.push(0);
+    Ok(())
+}
+
+fn push_field(ty: PgType, value: &Value<'_>, key: &mut Vec<u8>) -> Result<()> {
+    if value.is_null() {
+        key.push(2);
+        return Ok(());
+    }
+    key.push(1);
+    match value {
+        Value::Bytes(inner) if ty == PgType::RECORD => push_record(inner, key)?,
+        Value::Text(json) if ty == PgType::JSONB => {
+            keys::push_value(key, PgType::BYTEA, &Value::Bytes(json::jsonb_sort_key(json).into()));
+        }
+        Value::Array(items) => {
+            let element = ty.list_element().unwrap_or(PgType::TEXT);
+            let reader = ColumnReader::new(items, element);
+            for i in 0..items.len() {
+                push_field(element, &reader.value(i), key)?;
+            }
+            key.push(0);
+        }
+        _ if comparable(ty, Operator::Lt) => keys::push_value(key, ty, value),
+        _ => {
+            return Err(SqlError::new(
+                SqlState::UNDEFINED_FUNCTION,
+                format!("could not identify a comparison function for type {}", ty.sql_name()),
+            ));
+        }
+    }
+    Ok(())
 }
 
 /// -0 equals 0, and all NaNs are one value above infinity, as Arrow's total order then has it.

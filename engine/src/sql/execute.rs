@@ -66,6 +66,12 @@ async fn run_planned(
 ) -> Result<Response> {
     session.transaction()?;
     let bound = prepared.current(session)?;
+    if !bound.modifying.is_empty() {
+        for part in &bound.modifying {
+            check_writable(session, part.dml.kind)?;
+        }
+        return handlers::with::run(session, &bound, parameters).await;
+    }
     match &bound.plan {
         Plan::Query { plan, fast } => {
             let columns = bound.columns.clone().unwrap_or_default();

@@ -1,10 +1,12 @@
 //! SQL: parsing, binding, planning and execution.
 
+mod append;
 mod apply;
 mod bind;
 mod coerce;
 pub(crate) mod compare;
 pub mod copy;
+mod dialect;
 mod execute;
 mod fast;
 pub mod functions;
@@ -14,6 +16,7 @@ pub mod plan;
 mod prepared;
 mod response;
 mod runner;
+mod series;
 pub(crate) mod statement;
 pub(crate) mod udf;
 

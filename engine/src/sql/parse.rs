@@ -4,12 +4,12 @@
 use std::sync::Arc;
 
 use datafusion::sql::sqlparser::ast::{self, Expr, Ident, ObjectName};
-use datafusion::sql::sqlparser::dialect::PostgreSqlDialect;
 use datafusion::sql::sqlparser::parser::Parser;
 use datafusion::sql::sqlparser::tokenizer::{Token, TokenWithSpan, Tokenizer};
 use kalamdb_catalog::{Result, SqlError, SqlState};
 
 use super::bind::{fold, position};
+use super::dialect::Postgres;
 use super::statement::{CopyStatement, CopyTarget, IsolationLevel, Statement, TransactionCommand, TransactionModes};
 
 /// Nested expressions and queries deeper than this are 54001.
@@ -57,7 +57,7 @@ struct Sql<'a> {
     source: &'a str,
 }
 
-static DIALECT: PostgreSqlDialect = PostgreSqlDialect {};
+static DIALECT: Postgres = Postgres;
 
 impl<'a> Sql<'a> {
     fn new(source: &'a str) -> Result<Self> {
@@ -876,6 +876,12 @@ fn prepared(tokens: Vec<TokenWithSpan>) -> Vec<TokenWithSpan> {
         if word == "only" && matches!(last.as_str(), "from" | "update") {
             continue;
         }
+        if token.token == Token::Mul && ends_with_field_access(&out) {
+            token.token = Token::make_word(STAR_FIELD, Some('"'));
+        }
+        if word == "only" && matches!(last.as_str(), "row" | "rows") && fetch_is_limit(&mut out) {
+            continue;
+        }
         if newline
             && let Token::SingleQuotedString(more) = &token.token
             && let Some(TokenWithSpan { token: Token::SingleQuotedString(text), .. }) = out.last_mut()
@@ -888,6 +894,35 @@ fn prepared(tokens: Vec<TokenWithSpan>) -> Vec<TokenWithSpan> {
         out.push(token);
     }
     out
+}
+
+/// The name that stands for `*` in `(row).*`, which sqlparser does not read.
+const STAR_FIELD: &str = "(*)";
+
+/// True for the field that `(row).*` has been made.
+pub(super) fn is_star(field: &Ident) -> bool {
+    field.value == STAR_FIELD && field.quote_style.is_some()
+}
+
+/// `)` and `.`: what may come next is a field of a row.
+fn ends_with_field_access(out: &[TokenWithSpan]) -> bool {
+    matches!(out, [.., TokenWithSpan { token: Token::RParen, .. }, TokenWithSpan { token: Token::Period, .. }])
+}
+
+/// `FETCH FIRST (n) ROWS` before ONLY as LIMIT, which takes any expression; false if that is not what stands there.
+fn fetch_is_limit(out: &mut Vec<TokenWithSpan>) -> bool {
+    let is = |t: &TokenWithSpan, words: &[&str]| words.contains(&word_of(&t.token).as_str());
+    let Some(fetch) = out.iter().rposition(|t| is(t, &["fetch"])) else { return false };
+    if fetch == 0 || !out.get(fetch + 1).is_some_and(|t| is(t, &["first", "next"])) {
+        return false;
+    }
+    let span = out[fetch].span;
+    out.pop();
+    out.splice(fetch..fetch + 2, [TokenWithSpan::new(Token::make_keyword("LIMIT"), span)]);
+    if out.len() == fetch + 1 {
+        out.push(TokenWithSpan::wrap(Token::Number("1".to_owned(), false)));
+    }
+    true
 }
 
 /// 42601 as PostgreSQL words it.

@@ -18,14 +18,18 @@ use datafusion::logical_expr::physical_planning_context::PhysicalPlanningContext
 use datafusion::logical_expr::{Expr, LogicalPlan, UserDefinedLogicalNode, Volatility};
 use datafusion::optimizer::Optimizer;
 use datafusion::physical_expr::{PhysicalExpr, create_physical_expr};
+use datafusion::physical_optimizer::PhysicalOptimizerRule;
 use datafusion::physical_optimizer::optimizer::PhysicalOptimizer;
 use datafusion::physical_plan::ExecutionPlan;
 use datafusion::physical_planner::{DefaultPhysicalPlanner, ExtensionPlanner, PhysicalPlanner};
 use datafusion::prelude::SessionConfig;
 use kalamdb_catalog::{Result, SqlError, SqlState};
+use parking_lot::Mutex;
 
+use super::append::UnionsInOrder;
 use super::apply::{ApplyExec, ApplyNode};
 use super::runner::{Runner, tame};
+use super::series::{SeriesExec, SeriesNode};
 use super::udf::SessionExtension;
 use crate::session::{CancelHandle, SessionContext};
 use crate::sql::RowStream;
@@ -36,6 +40,8 @@ pub struct StatementContext {
     pub session: Arc<SessionContext>,
     pub reader: TxnReader,
     pub cancel: CancelHandle,
+    /// What statements of WITH that write have returned, by their numbers.
+    pub returned: Mutex<HashMap<usize, Vec<RecordBatch>>>,
 }
 
 /// Rows that operators hand to each other at a time: enough to be fast, few enough that rows of kilobytes stay small.
@@ -74,7 +80,9 @@ impl Engine {
         )?;
         let rules = Optimizer::new().rules.into_iter().filter(|r| r.name() != RULE_LEFT_OUT).collect();
         let physical = PhysicalOptimizer::new().rules;
-        let physical = physical.into_iter().filter(|r| !r.name().starts_with(PHYSICAL_RULE_LEFT_OUT)).collect();
+        let kept = physical.into_iter().filter(|r| !r.name().starts_with(PHYSICAL_RULE_LEFT_OUT));
+        let first: Arc<dyn PhysicalOptimizerRule + Send + Sync> = Arc::new(UnionsInOrder);
+        let physical = std::iter::once(first).chain(kept).collect();
         let state = SessionStateBuilder::new()
             .with_optimizer_rules(rules)
             .with_physical_optimizer_rules(physical)
@@ -123,8 +131,8 @@ impl Engine {
                 parameters.iter().enumerate().map(|(i, v)| ((i + 1).to_string(), v.clone())).collect();
             plan = planning(super::apply::substitute(plan, &values))?;
         }
-        plan = planning(state.optimize(&plan))?;
         check_limits(&plan)?;
+        plan = planning(state.optimize(&plan))?;
         check_constants(&plan, &statement.session)?;
         let physical = state.query_planner().create_physical_plan(&plan, &state).await.map_err(sql_error)?;
         Ok((tame(physical)?, state))
@@ -288,16 +296,17 @@ struct Planner;
 #[async_trait]
 impl QueryPlanner for Planner {
     async fn create_physical_plan(&self, plan: &LogicalPlan, state: &dyn Session) -> DfResult<Arc<dyn ExecutionPlan>> {
-        DefaultPhysicalPlanner::with_extension_planners(vec![Arc::new(ApplyPlanner)])
+        DefaultPhysicalPlanner::with_extension_planners(vec![Arc::new(OwnNodes)])
             .create_physical_plan(plan, state)
             .await
     }
 }
 
-struct ApplyPlanner;
+/// Plans the nodes that are ours.
+struct OwnNodes;
 
 #[async_trait]
-impl ExtensionPlanner for ApplyPlanner {
+impl ExtensionPlanner for OwnNodes {
     async fn plan_extension(
         &self,
         planner: &dyn PhysicalPlanner,
@@ -307,6 +316,11 @@ impl ExtensionPlanner for ApplyPlanner {
         session: &dyn Session,
         context: &PhysicalPlanningContext,
     ) -> DfResult<Option<Arc<dyn ExecutionPlan>>> {
+        if let Some(series) = node.as_any().downcast_ref::<SeriesNode>() {
+            let args = series.args.iter();
+            let args = args.map(|e| planner.create_physical_expr(e, &DFSchema::empty(), session, context));
+            return Ok(Some(Arc::new(SeriesExec::new(series, args.collect::<DfResult<_>>()?))));
+        }
         let Some(apply) = node.as_any().downcast_ref::<ApplyNode>() else { return Ok(None) };
         let Some(state) = session.as_any().downcast_ref::<SessionState>() else {
             return Err(DataFusionError::Internal("a plan is made by another kind of session".to_owned()));

@@ -7,7 +7,7 @@ use kalamdb_catalog::{Catalog, PgType, Result, SqlError, SqlState};
 use parking_lot::Mutex;
 
 use super::Column;
-use super::bind::{Binder, BoundDml, Parameters, type_of_name};
+use super::bind::{Binder, BoundDml, Modifying, Parameters, type_of_name};
 use super::fast::Fast;
 use super::handlers;
 use super::parse::ParsedStatement;
@@ -26,6 +26,8 @@ pub(crate) struct BoundStatement {
     pub plan: Plan,
     pub parameters: Vec<PgType>,
     pub columns: Option<Vec<Column>>,
+    /// The statements of WITH that write.
+    pub modifying: Vec<Modifying>,
     catalog: Arc<Catalog>,
     search_path: String,
 }
@@ -111,7 +113,8 @@ fn bind(
     let mut binder = Binder::new(context, Arc::clone(&catalog), &source.source, Parameters::declared(declared)?);
     let (plan, columns) = bind_statement(session, context, &mut binder, &source.statement)?;
     let parameters = binder.parameters().finish()?;
-    Ok(BoundStatement { plan, parameters, columns, catalog, search_path: raw_search_path(context) })
+    let modifying = std::mem::take(&mut binder.modifying);
+    Ok(BoundStatement { plan, parameters, columns, modifying, catalog, search_path: raw_search_path(context) })
 }
 
 fn bind_statement(
@@ -123,7 +126,7 @@ fn bind_statement(
     match statement {
         Statement::Query(query) if handlers::create_table::select_into(query).is_some() => Ok((Plan::Utility, None)),
         Statement::Query(query) => {
-            let bound = binder.query(query)?;
+            let bound = binder.statement_query(query)?;
             let fast = bound.simple.as_deref().and_then(|s| Fast::select(binder, s));
             Ok((Plan::Query { plan: bound.plan, fast }, Some(bound.columns)))
         }
@@ -137,6 +140,9 @@ fn bind_statement(
         Statement::Explain(explain) => {
             // Binding it now reports its errors and parameters; the plan is made when it runs.
             bind_statement(session, context, binder, &explain.statement)?;
+            if !binder.modifying.is_empty() {
+                return Err(SqlError::unsupported("EXPLAIN of a WITH that writes"));
+            }
             Ok((Plan::Utility, Some(handlers::explain::columns(explain))))
         }
         Statement::Show { name } => Ok((Plan::Utility, Some(handlers::settings::show_columns(context, name)?))),
@@ -151,7 +157,7 @@ fn bind_statement(
 
 fn dml(bound: BoundDml, binder: &Binder<'_>) -> Result<(Plan, Option<Vec<Column>>)> {
     let columns = bound.returning.clone();
-    let fast = Fast::dml(binder, &bound);
+    let fast = if binder.modifying.is_empty() { Fast::dml(binder, &bound) } else { None };
     Ok((Plan::Dml { dml: bound, fast }, columns))
 }
 

@@ -4,7 +4,7 @@ use std::pin::Pin;
 
 use datafusion::arrow::array::RecordBatch;
 use futures::Stream;
-use kalamdb_catalog::{Oid, PgType, Result};
+use kalamdb_catalog::{Catalog, Oid, PgType, Result};
 
 /// A result column, as RowDescription wants it.
 #[derive(Clone, PartialEq, Debug)]
@@ -14,8 +14,17 @@ pub struct Column {
     pub typmod: i32,
     /// The table the column comes from straight, or 0.
     pub table: Oid,
-    /// Its attribute number there, or 0.
+    /// Its attribute number there, or 0. A record of a table and no attribute is the table's whole row.
     pub attribute: i16,
+}
+
+impl Column {
+    /// The OID that RowDescription gives: a table's whole row has the table's row type.
+    pub fn type_oid(&self, catalog: &Catalog) -> Oid {
+        let whole = self.ty == PgType::RECORD && self.table != 0;
+        let row_type = catalog.table(self.table).filter(|_| whole).map(|t| t.definition.row_type_oid);
+        row_type.unwrap_or(self.ty.oid())
+    }
 }
 
 /// Batches of rows in the carriers of the result's columns. Pulled, never pushed; ends with 57014 when cancelled.

@@ -12,6 +12,7 @@ use kalamdb_catalog::{Result, SqlError, SqlState};
 use super::array;
 use super::bytes;
 use super::json;
+use super::record;
 use super::value::Value;
 use super::{FormatSettings, Interval, Numeric, datetime, float};
 
@@ -60,12 +61,7 @@ pub fn parse_text<'a>(ty: PgType, typmod: i32, text: &'a str, fs: &FormatSetting
         PgType::TID => Value::Text(Cow::Owned(parse_tid(text)?)),
         PgType::VOID => Value::Text(Cow::Borrowed("")),
         PgType::INT2VECTOR | PgType::OIDVECTOR => Value::Array(array::parse_vector(ty, text, fs)?),
-        PgType::RECORD => {
-            return Err(SqlError::new(
-                SqlState::FEATURE_NOT_SUPPORTED,
-                "input of anonymous composite types is not implemented",
-            ));
-        }
+        PgType::RECORD => return Err(no_record_input()),
         t if t.is_reg() && text == "-" => Value::Oid(0),
         t if t.is_oid_like() => Value::Oid(parse_oid(t, text)?),
         t => {
@@ -96,6 +92,7 @@ pub fn write_text(ty: PgType, value: &Value<'_>, fs: &FormatSettings, out: &mut 
         Value::Bytes(v) if ty == PgType::NUMERIC => {
             out.extend_from_slice(Numeric::decode(v).to_string().as_bytes());
         }
+        Value::Bytes(v) if ty == PgType::RECORD => record::write_text(v, fs, out),
         Value::Bytes(v) => bytes::write_bytea(v, fs.bytea_output, out),
         Value::Uuid(v) => bytes::write_uuid(v, out),
         Value::Date(v) => datetime::write_date(*v, fs, out),
@@ -116,9 +113,16 @@ pub fn parse_binary(ty: PgType, typmod: i32, data: &[u8]) -> Result<Value<'stati
 
 /// As [`parse_binary`], for the parameter of this number, counted from 1.
 pub fn parse_binary_parameter(ty: PgType, data: &[u8], number: usize) -> Result<Value<'static>> {
+    if ty == PgType::RECORD || ty.element() == Some(PgType::RECORD) {
+        return Err(no_record_input());
+    }
     let mut r = Reader(data);
     let value = read_binary(ty, -1, &mut r)?;
     if r.0.is_empty() { Ok(value) } else { Err(left_over(&format!(" in bind parameter {number}"))) }
+}
+
+fn no_record_input() -> SqlError {
+    SqlError::new(SqlState::FEATURE_NOT_SUPPORTED, "input of anonymous composite types is not implemented")
 }
 
 fn left_over(place: &str) -> SqlError {
@@ -136,7 +140,8 @@ fn read_binary(ty: PgType, typmod: i32, r: &mut Reader<'_>) -> Result<Value<'sta
         PgType::FLOAT4 => Value::Float4(f32::from_be_bytes(r.array()?)),
         PgType::FLOAT8 => Value::Float8(f64::from_be_bytes(r.array()?)),
         PgType::NUMERIC => Value::Bytes(Cow::Owned(Numeric::parse_binary(r.rest())?.apply_typmod(typmod)?.encode())),
-        PgType::BYTEA => Value::Bytes(Cow::Owned(r.rest().to_vec())),
+        // A record inside a record is kept as it is.
+        PgType::BYTEA | PgType::RECORD => Value::Bytes(Cow::Owned(r.rest().to_vec())),
         PgType::UUID => Value::Uuid(r.array()?),
         PgType::DATE => Value::Date(date_from_wire(r.i32()?)?),
         PgType::TIME => Value::Time(time_from_wire(r.i64()?, typmod)?),
@@ -197,6 +202,7 @@ pub fn write_binary(ty: PgType, value: &Value<'_>, out: &mut Vec<u8>) {
         Value::Oid(v) => out.extend_from_slice(&v.to_be_bytes()),
         Value::Text(v) => write_binary_text(ty, v, out),
         Value::Bytes(v) if ty == PgType::NUMERIC => Numeric::decode(v).write_binary(out),
+        Value::Bytes(v) if ty == PgType::RECORD => record::write_binary(v, out),
         Value::Bytes(v) => out.extend_from_slice(v),
         Value::Uuid(v) => out.extend_from_slice(v),
         Value::Date(v) => {

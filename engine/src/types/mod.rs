@@ -11,6 +11,7 @@ pub mod interval;
 pub(crate) mod io;
 pub mod json;
 pub mod numeric;
+pub(crate) mod record;
 mod settings;
 mod value;
 

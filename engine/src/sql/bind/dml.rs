@@ -6,13 +6,15 @@
 use std::cell::RefCell;
 use std::sync::Arc;
 
-use datafusion::common::Column as DfColumn;
+use datafusion::arrow::datatypes::{Field, Schema};
+use datafusion::common::{Column as DfColumn, DFSchema};
 use datafusion::logical_expr::{Expr, LogicalPlan, LogicalPlanBuilder};
 use datafusion::sql::sqlparser::ast;
 use kalamdb_catalog::{CachedTableData, ColumnDefinition, PgType, Result, SqlError, SqlState};
 
 use super::scope::{Clause, Relation, Scope, ScopeColumn};
 use super::select::{BoundQuery, Env, Target};
+use super::subquery::Apply;
 use super::typed::Typed;
 use super::{Binder, fold, name_parts, name_span};
 use crate::providers;
@@ -111,7 +113,7 @@ impl Binder<'_> {
         let mut wanted = Vec::with_capacity(names.len());
         for name in names {
             let position = self.position(name_span(name));
-            let column = name_parts(name)?.pop().unwrap_or_default();
+            let column = written_column(table, name).map_err(|e| e.at(position))?;
             let index = live_position(table, &column).ok_or_else(|| no_column(table, &column).at(position))?;
             if wanted.contains(&index) {
                 return Err(SqlError::new(
@@ -231,6 +233,48 @@ impl Binder<'_> {
         let ctx = Env { parent: None, outer: &outer }.ctx(&scope, Clause::Values, &applies);
         let typed = self.expr(e, &ctx)?;
         self.assign_to(typed, column, "VALUES")
+    }
+
+    /// WHERE of COPY FROM, over a row of all live columns.
+    pub(crate) fn copy_condition(
+        &mut self,
+        table: &Arc<CachedTableData>,
+        condition: &ast::Expr,
+    ) -> Result<(Expr, DFSchema)> {
+        let definition = &table.definition;
+        let columns: Vec<ScopeColumn> = definition
+            .live_columns()
+            .map(|(i, c)| ScopeColumn {
+                name: c.name.clone(),
+                typed: Typed {
+                    typmod: c.typmod,
+                    ..Typed::new(Expr::Column(DfColumn::new_unqualified(c.name.clone())), c.ty)
+                },
+                table: definition.oid,
+                attribute: i as i16 + 1,
+            })
+            .collect();
+        let fields: Vec<Field> = columns.iter().map(|c| Field::new(&c.name, c.typed.ty.arrow(), true)).collect();
+        let relation = Relation {
+            name: definition.name.clone(),
+            schema: self.catalog.schema(definition.schema).map(|s| s.name.clone()),
+            columns: columns.clone(),
+            system: Vec::new(),
+            named: true,
+            base: false,
+        };
+        let scope = Scope { relations: vec![relation], columns };
+        let (applies, outer) = (RefCell::new(Vec::new()), RefCell::new(Vec::new()));
+        let ctx = Env { parent: None, outer: &outer }.ctx(&scope, Clause::CopyWhere, &applies);
+        let bound = self.expr(condition, &ctx)?;
+        let condition = self.boolean(bound, "WHERE")?;
+        if !applies.borrow().is_empty() {
+            return Err(SqlError::new(
+                SqlState::FEATURE_NOT_SUPPORTED,
+                "cannot use subquery in COPY FROM WHERE condition",
+            ));
+        }
+        Ok((condition, planning(DFSchema::try_from(Schema::new(fields)))?))
     }
 
     /// Converts for a column: 42804 if there is no assignment cast.
@@ -366,10 +410,15 @@ impl Binder<'_> {
         let (target, plan, scope) = self.modified(&table, alias.as_ref(), using, env)?;
         let (plan, filter, plain) = self.matched(plan, delete.selection.as_ref(), &scope, env)?;
         let mut exprs = row_identity(&target);
-        let items = match delete.returning.as_deref() {
-            Some(items) => Some(self.returning_targets(items, &scope, env)?),
-            None => None,
+        let (items, applies) = match delete.returning.as_deref() {
+            Some(items) => {
+                let (targets, applies) = self.returning_targets(items, &scope, env)?;
+                (Some(targets), applies)
+            }
+            None => (None, Vec::new()),
         };
+        let plain = plain && applies.is_empty();
+        let plan = self.attach(plan, applies)?;
         let shown: Vec<Expr> = items.iter().flatten().map(|t| t.typed.expr.clone()).collect();
         exprs.extend(shown.iter().enumerate().map(|(i, e)| e.clone().alias(format!("returning#{i}"))));
         let plan = planning(LogicalPlanBuilder::from(plan).project(exprs).and_then(|b| b.build()))?;
@@ -441,7 +490,7 @@ impl Binder<'_> {
                         self.assign_subquery(names, query, table, columns, ctx, &mut values)?;
                         continue;
                     }
-                    let Some(fields) = super::expr::row_values(&assignment.value) else {
+                    let Some(fields) = super::row::row_values(&assignment.value) else {
                         return Err(SqlError::new(
                             SqlState::FEATURE_NOT_SUPPORTED,
                             "source for a multiple-column UPDATE item must be a sub-SELECT or ROW() expression",
@@ -458,9 +507,8 @@ impl Binder<'_> {
             };
             for (name, value) in pairs {
                 let position = self.position(name_span(name));
-                let parts = name_parts(name)?;
-                let column = parts.last().cloned().unwrap_or_default();
-                let index = live_position(table, &column).ok_or_else(|| no_column(table, &parts[0]).at(position))?;
+                let column = written_column(table, name).map_err(|e| e.at(position))?;
+                let index = live_position(table, &column).ok_or_else(|| no_column(table, &column).at(position))?;
                 if values[index].is_some() {
                     return Err(SqlError::new(
                         SqlState::SYNTAX_ERROR,
@@ -495,8 +543,8 @@ impl Binder<'_> {
         values: &mut [Option<Expr>],
     ) -> Result<()> {
         for (i, name) in names.iter().enumerate() {
-            let column = name_parts(name)?.pop().unwrap_or_default();
             let at = self.position(name_span(name));
+            let column = written_column(table, name).map_err(|e| e.at(at))?;
             let index = live_position(table, &column).ok_or_else(|| no_column(table, &column).at(at))?;
             let typed = self.subquery_column(query, i, names.len(), ctx)?;
             values[index] = Some(self.assign_to(typed, &columns[index], "UPDATE")?.expr);
@@ -562,7 +610,8 @@ impl Binder<'_> {
         let mut scope = Scope { relations: vec![relation], columns };
         scope.extend(rest.clone());
         let none = RefCell::new(Vec::new());
-        let targets = self.returning_targets(items, &scope, Env { parent: None, outer: &none })?;
+        let (targets, applies) = self.returning_targets(items, &scope, Env { parent: None, outer: &none })?;
+        let plan = self.attach(plan, applies)?;
         let shown: Vec<Expr> = targets.iter().map(|t| t.typed.expr.clone()).collect();
         let mut exprs = base;
         exprs.extend(shown.iter().enumerate().map(|(i, e)| e.clone().alias(format!("returning#{i}"))));
@@ -570,22 +619,25 @@ impl Binder<'_> {
         Ok((plan, Some(columns_of(targets)), shown))
     }
 
-    fn returning_targets(&mut self, items: &[ast::SelectItem], scope: &Scope, env: Env<'_>) -> Result<Vec<Target>> {
+    /// What RETURNING shows, and the subqueries in it.
+    fn returning_targets(
+        &mut self,
+        items: &[ast::SelectItem],
+        scope: &Scope,
+        env: Env<'_>,
+    ) -> Result<(Vec<Target>, Vec<Apply>)> {
         let applies = RefCell::new(Vec::new());
         let ctx = env.ctx(scope, Clause::Returning, &applies);
         let mut targets = self.targets(items, &ctx)?;
-        if !applies.borrow().is_empty() {
-            return Err(SqlError::unsupported("a subquery in RETURNING"));
-        }
         for target in &mut targets {
             if target.typed.is_unknown() {
                 target.typed = self.coerce(target.typed.clone(), PgType::TEXT)?;
             }
             if target.typed.kind == super::Kind::Set {
-                return Err(super::typed::set_not_allowed("RETURNING"));
+                return Err(super::typed::set_not_allowed("RETURNING").at(target.typed.position));
             }
         }
-        Ok(targets)
+        Ok((targets, applies.into_inner()))
     }
 }
 
@@ -607,6 +659,16 @@ fn row_identity(target: &Relation) -> Vec<Expr> {
 /// Position of a column among the live ones.
 pub(crate) fn live_position(table: &CachedTableData, name: &str) -> Option<usize> {
     table.definition.live_columns().position(|(_, c)| c.name == name)
+}
+
+/// The column that an INSERT's list or SET names. What follows a dot would be a field of it, never a column of a table.
+fn written_column(table: &CachedTableData, name: &ast::ObjectName) -> Result<String> {
+    let mut parts = name_parts(name)?.into_iter();
+    let column = parts.next().unwrap_or_default();
+    if parts.next().is_some() && live_position(table, &column).is_some() {
+        return Err(SqlError::unsupported("assigning to a field of a column"));
+    }
+    Ok(column)
 }
 
 fn no_column(table: &CachedTableData, name: &str) -> SqlError {

@@ -7,6 +7,7 @@ use datafusion::sql::sqlparser::tokenizer::Span;
 use kalamdb_catalog::{PgType, Result, SqlError, SqlState};
 
 use super::resolve::{Candidate, Choice, choose};
+use super::row::{row_values, whole_row};
 use super::scope::{Ctx, ScopeColumn};
 use super::typed::{Kind, Typed};
 use super::{Binder, fold, type_of_name};
@@ -30,6 +31,10 @@ impl Candidate for &'static OpDef {
 impl Binder<'_> {
     /// Binds an expression where `ctx` says what names mean.
     pub(crate) fn expr(&mut self, e: &ast::Expr, ctx: &Ctx<'_>) -> Result<Typed> {
+        self.deeper(|b| b.expr_here(e, ctx))
+    }
+
+    fn expr_here(&mut self, e: &ast::Expr, ctx: &Ctx<'_>) -> Result<Typed> {
         let position = self.position(e.span());
         match e {
             ast::Expr::Identifier(ident) => self.identifier(ident, ctx),
@@ -101,7 +106,8 @@ impl Binder<'_> {
             ast::Expr::Array(array) => self.array(&array.elem, ctx).map(|t| t.at(position)),
             ast::Expr::Collate { expr, collation } => self.collate(expr, collation, ctx),
             ast::Expr::CompoundFieldAccess { root, access_chain } => self.access(root, access_chain, ctx),
-            ast::Expr::Tuple(_) => Err(SqlError::unsupported("a row value outside a comparison").at(position)),
+            ast::Expr::QualifiedWildcard(name, _) => self.row_by_name(name, ctx).map(|t| t.at(position)),
+            ast::Expr::Tuple(values) => self.row_of(values.iter(), ctx).map(|t| t.at(position)),
             other => self.function_like(other, ctx).map(|t| t.at(position)),
         }
     }
@@ -114,7 +120,13 @@ impl Binder<'_> {
         {
             return Ok(typed.at(position));
         }
-        match self.lookup(ctx, &|c| c.scope.find(&name).map(|f| f.cloned())).map_err(|e| e.at(position))? {
+        let find = |c: &Ctx<'_>| c.scope.find(&name).map(|f| f.cloned());
+        let whole = |c: &Ctx<'_>| Ok(c.scope.relation(None, &name)?.map(whole_row));
+        let mut found = self.lookup(ctx, &find).map_err(|e| e.at(position))?;
+        if found.is_none() {
+            found = self.lookup(ctx, &whole).map_err(|e| e.at(position))?;
+        }
+        match found {
             Some(column) => Ok(self.noted(column.typed, position)),
             None => {
                 Err(SqlError::new(SqlState::UNDEFINED_COLUMN, format!("column \"{name}\" does not exist")).at(position))
@@ -189,7 +201,7 @@ impl Binder<'_> {
     }
 
     /// Looks in this scope, then in the ones around it; what comes from outside is handed in row by row.
-    fn lookup(
+    pub(super) fn lookup(
         &mut self,
         ctx: &Ctx<'_>,
         find: &dyn Fn(&Ctx<'_>) -> Result<Option<ScopeColumn>>,
@@ -210,12 +222,17 @@ impl Binder<'_> {
     fn binary(&mut self, left: &ast::Expr, op: &Op, right: &ast::Expr, ctx: &Ctx<'_>) -> Result<Typed> {
         if matches!(op, Op::And | Op::Or) {
             let name = if *op == Op::And { "AND" } else { "OR" };
+            let sets = self.sets_so_far();
             let l = self.expr(left, ctx)?;
             let l = self.boolean(l, name)?;
             let r = self.expr(right, ctx)?;
             let r = self.boolean(r, name)?;
+            self.refuse_set_in(sets, name)?;
             let op = if *op == Op::And { Operator::And } else { Operator::Or };
             return Ok(Typed::new(binary(l, op, r), PgType::BOOL));
+        }
+        if *op == Op::Overlaps {
+            return self.overlaps(left, right, ctx);
         }
         let name = operator_name(op)?;
         if let Some(values) = row_values(left) {
@@ -253,7 +270,7 @@ impl Binder<'_> {
     }
 
     /// Where what follows an expression stands.
-    fn position_after(&self, e: &ast::Expr) -> Option<u32> {
+    pub(super) fn position_after(&self, e: &ast::Expr) -> Option<u32> {
         let end = Spanned::span(e).end;
         if end.line == 0 {
             return None;
@@ -344,8 +361,10 @@ impl Binder<'_> {
     fn unary(&mut self, op: &UnaryOperator, e: &ast::Expr, ctx: &Ctx<'_>, position: Option<u32>) -> Result<Typed> {
         let name = match op {
             UnaryOperator::Not => {
+                let sets = self.sets_so_far();
                 let inner = self.expr(e, ctx)?;
                 let inner = self.boolean(inner, "NOT")?;
+                self.refuse_set_in(sets, "NOT")?;
                 return Ok(Typed::new(Expr::Not(Box::new(inner)), PgType::BOOL));
             }
             UnaryOperator::Minus => {
@@ -406,8 +425,12 @@ impl Binder<'_> {
             // (a, b) IS [NOT] NULL: all fields are [not] null.
             let mut all = lit(true);
             for value in values {
-                let test = self.null_test(value, ctx, negated)?;
-                all = binary(all, Operator::And, test.expr);
+                // A row among the fields is a value, whatever is in it.
+                let test = match row_values(value) {
+                    Some(_) => lit(negated),
+                    None => self.null_test(value, ctx, negated)?.expr,
+                };
+                all = binary(all, Operator::And, test);
             }
             return Ok(Typed::new(all, PgType::BOOL));
         }
@@ -415,8 +438,9 @@ impl Binder<'_> {
         // A parameter that is only tested for NULL has no type.
         let literal = matches!(inner.kind, Kind::Literal(_));
         let inner = if literal { self.coerce(inner, PgType::TEXT)? } else { inner };
-        if inner.kind == Kind::Set {
-            return Err(SqlError::unsupported("a set-returning function inside an expression").at(inner.position));
+        let inner = self.single(inner)?;
+        if inner.ty == PgType::RECORD {
+            return self.record_null_test(inner, negated);
         }
         let inner = Box::new(inner.expr);
         let test = if negated { Expr::IsNotNull(inner) } else { Expr::IsNull(inner) };
@@ -430,14 +454,6 @@ impl Binder<'_> {
     }
 
     fn distinct_from(&mut self, a: &ast::Expr, b: &ast::Expr, op: Operator, ctx: &Ctx<'_>) -> Result<Typed> {
-        // sqlparser reads `a IS DISTINCT FROM b AND c` as `a IS DISTINCT FROM (b AND c)`.
-        if let ast::Expr::BinaryOp { left, op: join @ (Op::And | Op::Or), right } = b {
-            let l = self.distinct_from(a, left, op, ctx)?;
-            let r = self.expr(right, ctx)?;
-            let r = self.boolean(r, if *join == Op::And { "AND" } else { "OR" })?;
-            let join = if *join == Op::And { Operator::And } else { Operator::Or };
-            return Ok(Typed::new(binary(l.expr, join, r), PgType::BOOL));
-        }
         if let (Some(l), Some(r)) = (row_values(a), row_values(b)) {
             let (join, start) = match op {
                 Operator::IsDistinctFrom => (Operator::Or, false),
@@ -484,6 +500,13 @@ impl Binder<'_> {
                 keys.push(self.sort_key(item.expr, ty)?);
             }
             let needle = keys.remove(0);
+            if !keys.iter().all(|k| matches!(k, Expr::Literal(..) | Expr::Placeholder(_))) {
+                // DataFusion's list is right for constants only.
+                let (op, join) = if negated { (Operator::NotEq, Operator::And) } else { (Operator::Eq, Operator::Or) };
+                let compared = keys.into_iter().map(|k| binary(needle.clone(), op, k));
+                let all = compared.reduce(|all, one| binary(all, join, one)).unwrap_or_else(|| lit(negated));
+                return Ok(Typed::new(all, PgType::BOOL));
+            }
             return Ok(Typed::new(Expr::InList(InList::new(Box::new(needle), keys, negated)), PgType::BOOL));
         }
         let mut all: Option<Expr> = None;
@@ -507,9 +530,14 @@ impl Binder<'_> {
         ctx: &Ctx<'_>,
     ) -> Result<Typed> {
         let position = self.operator_position(e, low);
+        let sets = self.sets_so_far();
         let value = self.expr(e, ctx)?;
+        let value = self.single(value)?;
         let low = self.expr(low, ctx)?;
+        let low = self.single(low)?;
         let high = self.expr(high, ctx)?;
+        let high = self.single(high)?;
+        self.refuse_set_in(sets, if negated { "OR" } else { "AND" })?;
         let same = !low.is_unknown() && low.ty == high.ty && low.ty == value.ty;
         if same {
             let ty = value.ty;
@@ -577,6 +605,7 @@ impl Binder<'_> {
         otherwise: Option<&ast::Expr>,
         ctx: &Ctx<'_>,
     ) -> Result<Typed> {
+        let sets = self.sets_so_far();
         let operand = operand.map(|o| self.expr(o, ctx)).transpose()?;
         let operand = match operand {
             Some(o) if matches!(o.kind, Kind::Literal(_)) => Some(self.coerce(o, PgType::TEXT)?),
@@ -601,6 +630,7 @@ impl Binder<'_> {
             None => Typed::null(),
         };
         results.insert(0, otherwise);
+        self.refuse_sets(sets, &results, "CASE")?;
         let (mut results, ty, typmod) = self.unify(results, "CASE")?;
         let otherwise = results.remove(0);
         let pairs = whens.into_iter().zip(results).map(|(w, r)| (Box::new(w), Box::new(r.expr))).collect();
@@ -702,55 +732,11 @@ impl Binder<'_> {
                     let args = vec![value, low, high];
                     self.call_named("array_slice", args, position)?
                 }
-                _ => return Err(SqlError::unsupported("a field of a composite value").at(position)),
+                ast::AccessExpr::Dot(ast::Expr::Identifier(name)) => self.field_of(&value, name)?,
+                _ => return Err(SqlError::unsupported("this way to a part of a value").at(position)),
             };
         }
         Ok(value)
-    }
-
-    /// `(a, b) op (c, d)`: field by field (manual, 9.25.5).
-    fn row_comparison(&mut self, left: &[&ast::Expr], name: &str, right: &ast::Expr, ctx: &Ctx<'_>) -> Result<Typed> {
-        let Some(right) = row_values(right) else {
-            return Err(SqlError::unsupported("comparing a row value with a subquery"));
-        };
-        if left.len() != right.len() {
-            let at = self.operator_position(left[left.len() - 1], left[left.len() - 1]);
-            return Err(SqlError::new(SqlState::SYNTAX_ERROR, "unequal number of entries in row expressions").at(at));
-        }
-        let mut pairs = Vec::with_capacity(left.len());
-        for (l, r) in left.iter().zip(right) {
-            let position = self.operator_position(l, r);
-            pairs.push((self.expr(l, ctx)?, self.expr(r, ctx)?, position));
-        }
-        let (strict, last) = match name {
-            "=" | "<>" => {
-                let join = if name == "=" { Operator::And } else { Operator::Or };
-                let mut all: Option<Expr> = None;
-                for (l, r, position) in pairs {
-                    let one = self.operator(name, l, r, position)?.expr;
-                    all = Some(match all {
-                        None => one,
-                        Some(before) => binary(before, join, one),
-                    });
-                }
-                return Ok(Typed::new(all.unwrap_or_else(|| lit(true)), PgType::BOOL));
-            }
-            "<" | "<=" => ("<", name),
-            ">" | ">=" => (">", name),
-            _ => return Err(no_operator(name, Some(PgType::RECORD), PgType::RECORD)),
-        };
-        let mut result: Option<Expr> = None;
-        for (l, r, position) in pairs.into_iter().rev() {
-            result = Some(match result {
-                None => self.operator(last, l, r, position)?.expr,
-                Some(rest) => {
-                    let before = self.operator(strict, l.clone(), r.clone(), position)?.expr;
-                    let equal = self.operator("=", l, r, position)?.expr;
-                    binary(before, Operator::Or, binary(equal, Operator::And, rest))
-                }
-            });
-        }
-        Ok(Typed::new(result.unwrap_or_else(|| lit(true)), PgType::BOOL))
     }
 
     fn interval(&mut self, i: &ast::Interval, ctx: &Ctx<'_>) -> Result<Typed> {
@@ -763,29 +749,6 @@ impl Binder<'_> {
 /// An infix expression.
 pub(super) fn binary(left: Expr, op: Operator, right: Expr) -> Expr {
     Expr::BinaryExpr(BinaryExpr::new(Box::new(left), op, Box::new(right)))
-}
-
-/// The fields of `(a, b)` or `ROW(a, b)`.
-pub(super) fn row_values(e: &ast::Expr) -> Option<Vec<&ast::Expr>> {
-    match e {
-        ast::Expr::Tuple(values) => Some(values.iter().collect()),
-        ast::Expr::Nested(inner) => row_values(inner),
-        ast::Expr::Function(f) => match (f.name.0.as_slice(), &f.args) {
-            ([ast::ObjectNamePart::Identifier(name)], ast::FunctionArguments::List(list))
-                if name.quote_style.is_none() && name.value.eq_ignore_ascii_case("row") =>
-            {
-                list.args
-                    .iter()
-                    .map(|a| match a {
-                        ast::FunctionArg::Unnamed(ast::FunctionArgExpr::Expr(e)) => Some(e),
-                        _ => None,
-                    })
-                    .collect()
-            }
-            _ => None,
-        },
-        _ => None,
-    }
 }
 
 /// The name of an operator as pg_operator has it.
@@ -807,7 +770,7 @@ pub(super) fn operator_name(op: &Op) -> Result<String> {
     })
 }
 
-fn no_operator(name: &str, left: Option<PgType>, right: PgType) -> SqlError {
+pub(super) fn no_operator(name: &str, left: Option<PgType>, right: PgType) -> SqlError {
     SqlError::new(
         SqlState::UNDEFINED_FUNCTION,
         format!("operator does not exist: {}", operator_signature(name, left, right)),

@@ -3,22 +3,25 @@
 use std::cell::RefCell;
 use std::sync::Arc;
 
-use datafusion::common::{Column as DfColumn, JoinType, NullHandling, TableReference, UnnestOptions};
+use datafusion::common::{Column as DfColumn, DFSchema, JoinType, NullHandling, TableReference, UnnestOptions};
 use datafusion::logical_expr::{Expr, LogicalPlan, LogicalPlanBuilder, lit};
 use datafusion::sql::sqlparser::ast::{self, JoinConstraint, JoinOperator, Spanned, TableFactor};
 use kalamdb_catalog::{CachedTableData, PgType, Result, SqlError, SqlState, TableKind};
 
-use super::scope::{Clause, OuterRef, Relation, Scope, ScopeColumn};
+use super::scope::{Clause, Ctx, OuterRef, Relation, Scope, ScopeColumn};
 use super::select::{BoundQuery, Env};
+use super::subquery::Apply;
 use super::typed::{Kind, Typed};
 use super::{Binder, fold, name_parts, name_span};
 use crate::limits;
 use crate::providers;
 use crate::sql::apply::ApplyMode;
 use crate::sql::plan::planning;
+use crate::sql::series::SeriesNode;
 use crate::sql::{functions, parse};
 
 /// A FROM item: its plan, and what names it brings.
+#[derive(Clone)]
 pub(super) struct Item {
     pub(super) plan: LogicalPlan,
     pub(super) scope: Scope,
@@ -123,16 +126,19 @@ impl Binder<'_> {
             JoinConstraint::None => Err(SqlError::new(SqlState::SYNTAX_ERROR, "a join needs a condition")),
             JoinConstraint::On(condition) => {
                 let mut scope = left.scope.clone();
-                scope.extend(right.scope);
+                scope.extend(right.scope.clone());
                 let applies = RefCell::new(Vec::new());
                 let ctx = env.ctx(&scope, Clause::JoinOn, &applies);
                 let bound = self.expr(condition, &ctx)?;
                 let on = self.boolean(bound, "JOIN/ON")?;
                 let applies = applies.into_inner();
+                if !applies.is_empty() && kind == JoinType::Left {
+                    return self.lateral(&left, true, Some(condition), env, |_, _, _| Ok(right));
+                }
+                if !applies.is_empty() && kind != JoinType::Inner {
+                    return self.outer_join_on_subquery(left.plan, right.plan, kind, on, applies, scope);
+                }
                 if !applies.is_empty() {
-                    if kind != JoinType::Inner {
-                        return Err(SqlError::unsupported("a subquery in the condition of an outer join"));
-                    }
                     let plan =
                         planning(LogicalPlanBuilder::from(left.plan).cross_join(right.plan).and_then(|b| b.build()))?;
                     let plan = self.attach(plan, applies)?;
@@ -165,6 +171,36 @@ impl Binder<'_> {
                 self.join_using(left, right, kind, &names)
             }
         }
+    }
+
+    /// An outer join whose condition holds subqueries: each is put under the side whose columns it uses.
+    fn outer_join_on_subquery(
+        &mut self,
+        left: LogicalPlan,
+        right: LogicalPlan,
+        kind: JoinType,
+        on: Expr,
+        applies: Vec<Apply>,
+        scope: Scope,
+    ) -> Result<Item> {
+        let keep: Vec<Expr> = left
+            .schema()
+            .iter()
+            .chain(right.schema().iter())
+            .map(|(q, f)| Expr::Column(DfColumn::from((q, f))))
+            .collect();
+        let uses = |plan: &LogicalPlan, apply: &Apply| {
+            let mut columns = apply.outer.iter().flat_map(|o| o.expr.expr.column_refs());
+            columns.any(|c| plan.schema().has_column(c))
+        };
+        if applies.iter().any(|a| uses(&left, a) && uses(&right, a)) {
+            return Err(SqlError::unsupported("a subquery over both sides in the condition of an outer join"));
+        }
+        let (on_right, on_left): (Vec<_>, Vec<_>) = applies.into_iter().partition(|a| uses(&right, a));
+        let left = self.attach(left, on_left)?;
+        let right = self.attach(right, on_right)?;
+        let joined = LogicalPlanBuilder::from(left).join_on(right, kind, vec![on]).and_then(|b| b.project(keep));
+        Ok(Item { plan: planning(joined.and_then(|b| b.build()))?, scope })
     }
 
     /// USING: equal columns, merged into one that `*` shows first.
@@ -257,6 +293,13 @@ impl Binder<'_> {
         if let [cte] = parts.as_slice()
             && let Some(found) = self.ctes.iter().rev().find(|c| c.name == *cte).cloned()
         {
+            if !found.returns {
+                return Err(SqlError::new(
+                    SqlState::FEATURE_NOT_SUPPORTED,
+                    format!("WITH query \"{cte}\" does not have a RETURNING clause"),
+                )
+                .at(position));
+            }
             return self.item_of_query(found.query, alias, cte);
         }
         let table = self.relation(&parts).map_err(|e| e.at(position))?;
@@ -410,12 +453,18 @@ impl Binder<'_> {
             exprs.push(Expr::Column(DfColumn::from((relation, field))).alias(&name));
             names.push(name);
         }
+        let source = bound.plan.clone();
         let plan = planning(
             LogicalPlanBuilder::from(bound.plan)
                 .project(exprs)
                 .and_then(|b| b.alias(qualifier.clone()))
                 .and_then(|b| b.build()),
         )?;
+        for (i, name) in names.iter().enumerate().filter(|(i, _)| bound.columns[*i].ty == PgType::RECORD) {
+            if let Some(fields) = self.fields_of_output(&source, i) {
+                self.records.insert(DfColumn::new(Some(qualifier.clone()), name), fields);
+            }
+        }
         let mut columns: Vec<ScopeColumn> = bound
             .columns
             .iter()
@@ -462,36 +511,50 @@ impl Binder<'_> {
         constraint: &JoinConstraint,
         env: Env<'_>,
     ) -> Result<Option<Item>> {
-        let outer_join = match kind {
-            JoinType::Inner => false,
-            JoinType::Left => true,
-            _ => {
-                return Err(SqlError::new(
-                    SqlState::INVALID_COLUMN_REFERENCE,
-                    "invalid reference to FROM-clause entry in a RIGHT or FULL join",
-                ));
+        if !matches!(kind, JoinType::Inner | JoinType::Left) {
+            // It cannot use what stands left of it, so it is an item like any other.
+            let nothing = Item { plan: planning(LogicalPlanBuilder::empty(true).build())?, scope: Scope::default() };
+            let right = self.dependent(&nothing, right, JoinType::Inner, &JoinConstraint::None, env)?;
+            return right.map(|right| self.join_items(left.clone(), right, kind, constraint, env)).transpose();
+        }
+        let outer_join = kind == JoinType::Left;
+        let condition = match constraint {
+            JoinConstraint::None => None,
+            JoinConstraint::On(e) if is_true(e) => None,
+            JoinConstraint::On(condition) => Some(condition),
+            JoinConstraint::Using(_) | JoinConstraint::Natural => {
+                return Err(SqlError::unsupported("LATERAL with USING").hint("Write the condition in ON."));
             }
         };
-        let on_true = match constraint {
-            JoinConstraint::None => true,
-            JoinConstraint::On(e) => matches!(e, ast::Expr::Value(v) if v.value == ast::Value::Boolean(true)),
-            _ => false,
-        };
-        let item = match right {
-            TableFactor::Derived { subquery, alias, .. } => {
-                self.lateral(left, subquery, alias.as_ref(), outer_join && on_true, env)?
+        if let TableFactor::Derived { subquery, alias, .. } = right {
+            return self
+                .lateral(left, outer_join, condition, env, |b, ctx, outer| {
+                    let mut bound = b.bind_query(subquery, Some((ctx, outer)))?;
+                    b.resolve_unknown(&mut bound)?;
+                    b.item_of_query(bound, alias.as_ref(), "subquery")
+                })
+                .map(Some);
+        }
+        // A function that takes nothing from its left is an item like any other.
+        let nothing = Item { plan: planning(LogicalPlanBuilder::empty(true).build())?, scope: Scope::default() };
+        if !left.scope.relations.is_empty() {
+            let (outer, applies) = (RefCell::new(Vec::new()), RefCell::new(Vec::new()));
+            let ctx = env.ctx(&left.scope, Clause::From, &applies);
+            let inner = Env { parent: Some(&ctx), outer: &outer };
+            let item = self.function_item(&nothing, right, false, inner)?;
+            if outer.borrow().is_empty() {
+                return self.join_items(left.clone(), item, kind, constraint, env).map(Some);
             }
-            other => self.function_item(left, other, outer_join && on_true, env)?,
-        };
-        if on_true {
-            return Ok(Some(item));
         }
-        if outer_join {
-            return Err(SqlError::unsupported("LEFT JOIN LATERAL with a condition other than TRUE"));
+        if outer_join && condition.is_some() {
+            return self
+                .lateral(left, outer_join, condition, env, |b, ctx, outer| {
+                    b.function_item(&nothing, right, false, Env { parent: Some(ctx), outer })
+                })
+                .map(Some);
         }
-        let JoinConstraint::On(condition) = constraint else {
-            return Err(SqlError::unsupported("LATERAL with USING"));
-        };
+        let item = self.function_item(left, right, outer_join, env)?;
+        let Some(condition) = condition else { return Ok(Some(item)) };
         let applies = RefCell::new(Vec::new());
         let ctx = env.ctx(&item.scope, Clause::JoinOn, &applies);
         let bound = self.expr(condition, &ctx)?;
@@ -501,27 +564,38 @@ impl Binder<'_> {
         Ok(Some(Item { plan, scope: item.scope }))
     }
 
+    /// An item bound for each row of `left`, whose columns it may use; the condition is looked at on its side, so that an
+    /// outer join keeps the rows it leaves without a match.
     fn lateral(
         &mut self,
         left: &Item,
-        query: &ast::Query,
-        alias: Option<&ast::TableAlias>,
         outer_join: bool,
+        condition: Option<&ast::Expr>,
         env: Env<'_>,
+        bind: impl FnOnce(&mut Self, &Ctx<'_>, &RefCell<Vec<OuterRef>>) -> Result<Item>,
     ) -> Result<Item> {
         let outer: RefCell<Vec<OuterRef>> = RefCell::new(Vec::new());
         let applies = RefCell::new(Vec::new());
         let ctx = env.ctx(&left.scope, Clause::From, &applies);
-        let mut bound = self.bind_query(query, Some((&ctx, &outer)))?;
-        self.resolve_unknown(&mut bound)?;
-        let right = self.item_of_query(bound, alias, "subquery")?;
+        let mut right = bind(self, &ctx, &outer)?;
         self.check_aliases(&left.scope, &right.scope)?;
+        if let Some(condition) = condition {
+            let inside = RefCell::new(Vec::new());
+            let inner = Ctx { scope: &right.scope, parent: Some(&ctx), outer: &outer, applies: &inside, ..ctx };
+            let bound = self.expr(condition, &Ctx { clause: Clause::JoinOn, ..inner })?;
+            let on = self.boolean(bound, "JOIN/ON")?;
+            let keep: Vec<Expr> =
+                right.plan.schema().iter().map(|(q, f)| Expr::Column(DfColumn::from((q, f)))).collect();
+            let plan = self.attach(right.plan, inside.into_inner())?;
+            let filtered = LogicalPlanBuilder::from(plan).filter(on).and_then(|b| b.project(keep));
+            right.plan = planning(filtered.and_then(|b| b.build()))?;
+        }
         let outer = outer.into_inner();
         let plan = if outer.is_empty() && !outer_join {
             planning(LogicalPlanBuilder::from(left.plan.clone()).cross_join(right.plan).and_then(|b| b.build()))?
         } else {
-            let added = right.plan.schema().as_ref().clone();
             let mode = ApplyMode::Lateral { outer: outer_join };
+            let added = if outer_join { nullable(right.plan.schema())? } else { right.plan.schema().as_ref().clone() };
             super::subquery::apply_over(left.plan.clone(), right.plan, outer, mode, &added)?
         };
         let mut scope = left.scope.clone();
@@ -550,6 +624,7 @@ impl Binder<'_> {
             let ordinals = functions::ordinals(bound.iter().map(|t| t.expr.clone()).collect());
             bound.push(Typed { kind: Kind::Set, ..Typed::new(ordinals, PgType::INT8) });
         }
+        let series = if ordinality { None } else { integer_series(&bound) };
         let single = bound.len() == 1;
         for (i, typed) in bound.into_iter().enumerate() {
             let last_ordinal = ordinality && lists && i + 1 == unnested.len() + 1 && i >= calls.len();
@@ -571,14 +646,21 @@ impl Binder<'_> {
                 attribute: 0,
             });
         }
-        plan = planning(LogicalPlanBuilder::from(plan).project(exprs).and_then(|b| b.build()))?;
-        if lists {
+        if let (Some(args), [column]) = (series, columns.as_slice())
+            && left.scope.relations.is_empty()
+        {
+            plan = SeriesNode::plan(args, &format!("{qualifier}.0"), column.typed.ty)?;
+        } else if lists {
+            plan = planning(LogicalPlanBuilder::from(plan).project(exprs).and_then(|b| b.build()))?;
             let null_handling = if outer_join { NullHandling::PreserveAndExpandEmpty } else { NullHandling::Drop };
             let options = UnnestOptions { null_handling, recursions: Vec::new() };
             plan = planning(
                 LogicalPlanBuilder::from(plan).unnest_columns_with_options(unnested, options).and_then(|b| b.build()),
             )?;
-        } else if ordinality {
+        } else {
+            plan = planning(LogicalPlanBuilder::from(plan).project(exprs).and_then(|b| b.build()))?;
+        }
+        if ordinality && !lists {
             columns.push(ScopeColumn {
                 name: "ordinality".to_owned(),
                 typed: Typed::new(lit(1i64), PgType::INT8),
@@ -612,6 +694,23 @@ impl Binder<'_> {
         }
         if single && alias.is_some() { visible.to_owned() } else { name.to_owned() }
     }
+}
+
+/// The schema with every field open to NULL: what an outer join fills up.
+fn nullable(schema: &DFSchema) -> Result<DFSchema> {
+    let fields = schema.iter().map(|(q, f)| (q.cloned(), Arc::new(f.as_ref().clone().with_nullable(true))));
+    planning(DFSchema::new_with_metadata(fields.collect(), schema.metadata().clone()))
+}
+
+fn is_true(e: &ast::Expr) -> bool {
+    matches!(e, ast::Expr::Value(v) if v.value == ast::Value::Boolean(true))
+}
+
+/// The arguments of a lone generate_series of integers.
+fn integer_series(calls: &[Typed]) -> Option<Vec<Expr>> {
+    let [Typed { expr: Expr::ScalarFunction(call), ty: PgType::INT4 | PgType::INT8, .. }] = calls else { return None };
+    let resolved = crate::sql::udf::resolved_of(&call.func)?;
+    (resolved.name == "generate_series" && resolved.list).then(|| call.args.clone())
 }
 
 /// Items whose plan goes on top of what stands left of them.

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use datafusion::common::tree_node::{TreeNode, TreeNodeRecursion};
+use datafusion::common::tree_node::TreeNode;
 use datafusion::logical_expr::expr::{AggregateFunction, Case, Sort};
 use datafusion::logical_expr::{AggregateUDF, Expr, lit};
 use datafusion::sql::sqlparser::ast::{self, FunctionArg, FunctionArgExpr, FunctionArguments};
@@ -200,6 +200,12 @@ impl Binder<'_> {
         {
             return Ok(typed);
         }
+        if super::ordered_set::is_ordered_set(name) {
+            return self.ordered_set(name, f, ctx, position);
+        }
+        if !f.within_group.is_empty() && super::window::is_window_function(name) {
+            return Err(SqlError::unsupported(format!("hypothetical-set aggregate {name}")).at(position));
+        }
         if let Some(over) = &f.over {
             return self.window_call(name, f, over, ctx, position);
         }
@@ -228,7 +234,11 @@ impl Binder<'_> {
             .at(position));
         }
         let args = self.arguments(args, ctx)?;
-        self.call_named(name, args, position)
+        let typed = self.call_named(name, args, position)?;
+        if typed.kind == Kind::Set {
+            super::sets::check_place(ctx.clause).map_err(|e| e.at(position))?;
+        }
+        Ok(typed)
     }
 
     /// Arguments by position.
@@ -239,6 +249,9 @@ impl Binder<'_> {
                 FunctionArg::Unnamed(FunctionArgExpr::Expr(e)) => bound.push(self.expr(e, ctx)?),
                 FunctionArg::Named { .. } | FunctionArg::ExprNamed { .. } => {
                     return Err(SqlError::unsupported("named argument notation"));
+                }
+                FunctionArg::Unnamed(FunctionArgExpr::QualifiedWildcard(name)) => {
+                    bound.push(self.row_by_name(name, ctx)?)
                 }
                 FunctionArg::Unnamed(other) => return Err(SqlError::unsupported(format!("argument {other}"))),
             }
@@ -257,7 +270,9 @@ impl Binder<'_> {
         let upper = name.to_uppercase();
         match name {
             "coalesce" => {
+                let sets = self.sets_so_far();
                 let args = self.arguments(args, ctx)?;
+                self.refuse_sets(sets, &args, &upper)?;
                 let (args, ty, typmod) = self.unify(args, &upper)?;
                 let expr = coalesce(args.into_iter().map(|a| a.expr).collect());
                 Ok(Some(Typed { typmod, ..Typed::new(expr, ty) }))
@@ -287,7 +302,7 @@ impl Binder<'_> {
                 let [arg] = args.as_slice() else { return Ok(None) };
                 Ok(Some(Typed::literal(&Value::Oid(arg.ty.oid()), PgType::REGTYPE)))
             }
-            "row" => Err(SqlError::unsupported("a row value outside a comparison").at(position)),
+            "row" => self.row_call(args, ctx).map(|t| Some(t.at(position))),
             "grouping" => {
                 let args = self.arguments(args, ctx)?;
                 let udf = datafusion::functions_aggregate::grouping::grouping_udaf();
@@ -393,16 +408,27 @@ impl Binder<'_> {
         ctx: &Ctx<'_>,
         position: Option<u32>,
     ) -> Result<(Typed, AggregateParts)> {
-        if f.over.is_none() {
-            check_aggregate_place(ctx).map_err(|e| e.at(position))?;
-        }
         if !f.within_group.is_empty() {
             return Err(SqlError::unsupported(format!("ordered-set aggregate {name}")).at(position));
         }
         let FunctionArguments::List(list) = &f.args else {
             return Err(no_function(name, &[]).at(position));
         };
-        let inner = Ctx { in_aggregate: true, clause: Clause::Filter, ..*ctx };
+        // Over a window an aggregate may be one of aggregates.
+        let inner = match f.over {
+            Some(_) => Ctx { clause: Clause::Having, ..*ctx },
+            None => Ctx { in_aggregate: true, clause: Clause::Filter, ..*ctx },
+        };
+        if let Some(parent) = ctx.parent
+            && f.over.is_none()
+            && self.belongs_outside(list, &inner)?
+        {
+            let (typed, parts) = self.aggregate_call(name, f, parent, position)?;
+            return Ok((self.outer_reference(typed, ctx), parts));
+        }
+        if f.over.is_none() {
+            check_aggregate_place(ctx).map_err(|e| e.at(position))?;
+        }
         let star = matches!(list.args.as_slice(), [FunctionArg::Unnamed(FunctionArgExpr::Wildcard)]);
         let args = if star { Vec::new() } else { self.arguments(&list.args, &inner)? };
         if !star && args.is_empty() && name == "count" {
@@ -417,12 +443,14 @@ impl Binder<'_> {
         let mut exprs = Vec::with_capacity(args.len());
         for (arg, ty) in args.into_iter().zip(&wanted) {
             if arg.kind == Kind::Set {
-                return Err(super::typed::set_not_allowed("aggregate function calls").at(position));
+                return Err(SqlError::new(
+                    SqlState::FEATURE_NOT_SUPPORTED,
+                    "aggregate function calls cannot contain set-returning function calls",
+                )
+                .hint("You might be able to move the set-returning function into a LATERAL FROM item.")
+                .at(arg.position));
             }
             exprs.push(self.coerce(arg, *ty)?.expr);
-        }
-        if ctx.parent.is_some() && !exprs.is_empty() && exprs.iter().all(only_outer) {
-            return Err(SqlError::unsupported("an aggregate of an outer query in a subquery").at(position));
         }
         let mut order_by = Vec::new();
         for clause in &list.clauses {
@@ -443,7 +471,9 @@ impl Binder<'_> {
             }
             None => None,
         };
-        let distinct = matches!(list.duplicate_treatment, Some(ast::DuplicateTreatment::Distinct));
+        // The extremes are the same, however often they come.
+        let extreme = matches!(name, "min" | "max");
+        let distinct = matches!(list.duplicate_treatment, Some(ast::DuplicateTreatment::Distinct)) && !extreme;
         let mut exprs = exprs;
         if distinct && name == "count" {
             // Distinctness is that of the sort key; a count does not show the values.
@@ -467,6 +497,43 @@ impl Binder<'_> {
             AggregateFunction::new_udf(Arc::clone(&udf), exprs.clone(), distinct, filter.clone(), order_by, None);
         let typed = Typed::new(Expr::AggregateFunction(call), ret).at(position);
         Ok((typed, AggregateParts { udf, args: exprs, filter, distinct }))
+    }
+
+    /// True if an aggregate's arguments have columns, and only of the queries around: it is theirs then (manual,
+    /// 4.2.7). Looking leaves no trace in what the levels are handed.
+    fn belongs_outside(&mut self, list: &ast::FunctionArgumentList, inner: &Ctx<'_>) -> Result<bool> {
+        let star = matches!(list.args.as_slice(), [FunctionArg::Unnamed(FunctionArgExpr::Wildcard)]);
+        if star || list.args.is_empty() {
+            return Ok(false);
+        }
+        let mut levels = Vec::new();
+        let mut level = Some(inner);
+        while let Some(ctx) = level {
+            levels.push((ctx, ctx.outer.borrow().len(), ctx.applies.borrow().len()));
+            level = ctx.parent;
+        }
+        let (parameters, positions) = (self.parameters.clone(), self.positions.clone());
+        let ctx = Ctx { clause: Clause::Select, in_aggregate: false, ..*inner };
+        let looked = self.arguments(&list.args, &ctx).and_then(|mut args| {
+            for clause in &list.clauses {
+                if let ast::FunctionArgumentClause::OrderBy(keys) = clause {
+                    for key in keys {
+                        args.push(self.expr(&key.expr, &ctx)?);
+                    }
+                }
+            }
+            Ok(args)
+        });
+        let own_applies = inner.applies.borrow().len() > levels[0].2;
+        for (ctx, outer, applies) in levels {
+            ctx.outer.borrow_mut().truncate(outer);
+            ctx.applies.borrow_mut().truncate(applies);
+        }
+        (self.parameters, self.positions) = (parameters, positions);
+        // What is wrong with the arguments is told when they are bound for good.
+        Ok(looked.is_ok_and(|args| {
+            !own_applies && args.iter().any(|a| has_outer(&a.expr)) && !args.iter().any(|a| has_own(&a.expr))
+        }))
     }
 
     /// A sort key with PostgreSQL's defaults: ascending, NULLs as if larger than all values.
@@ -500,19 +567,14 @@ pub(super) fn coalesce(mut args: Vec<Expr>) -> Expr {
     Expr::Case(Case::new(None, whens, Some(Box::new(last))))
 }
 
-/// True for an expression over outer columns alone: its aggregate would belong to the outer query.
-fn only_outer(e: &Expr) -> bool {
-    let mut outer = false;
-    let mut own = false;
-    let _ = e.apply(|e| {
-        match e {
-            Expr::Column(_) => own = true,
-            Expr::Placeholder(p) => outer |= p.id.starts_with("$outer:"),
-            _ => {}
-        }
-        Ok(TreeNodeRecursion::Continue)
-    });
-    outer && !own
+/// True if an expression uses a column of a query around.
+fn has_outer(e: &Expr) -> bool {
+    e.exists(|e| Ok(matches!(e, Expr::Placeholder(p) if p.id.starts_with("$outer:")))).unwrap_or(false)
+}
+
+/// True if an expression uses a column of its own query.
+fn has_own(e: &Expr) -> bool {
+    e.exists(|e| Ok(matches!(e, Expr::Column(_)))).unwrap_or(true)
 }
 
 /// What a window call needs of an aggregate.
@@ -548,7 +610,7 @@ fn choose_aggregate(name: &str, types: &[PgType]) -> Result<(&'static AggDef, Ve
     Ok((overload.def, wanted, ret))
 }
 
-fn check_aggregate_place(ctx: &Ctx<'_>) -> Result<()> {
+pub(super) fn check_aggregate_place(ctx: &Ctx<'_>) -> Result<()> {
     if ctx.in_aggregate {
         return Err(SqlError::new(SqlState::GROUPING_ERROR, "aggregate function calls cannot be nested"));
     }

@@ -4,15 +4,14 @@ use std::sync::Arc;
 
 use datafusion::common::Column as DfColumn;
 use datafusion::common::tree_node::{Transformed, TreeNode, TreeNodeRecursion};
-use datafusion::logical_expr::expr::{AggregateFunction, Case, GroupingSet, Sort};
+use datafusion::logical_expr::expr::{AggregateFunction, Case, GroupingSet};
 use datafusion::logical_expr::{Expr, LogicalPlan, LogicalPlanBuilder};
 use datafusion::sql::sqlparser::ast;
 use kalamdb_catalog::{PgType, Result, SqlError, SqlState};
 
 use super::scope::{Ctx, Scope};
-use super::select::{SortKey, Target, key_exprs};
-use super::subquery::Apply;
-use super::typed::{Kind, Typed};
+use super::select::Target;
+use super::typed::Typed;
 use super::{Binder, fold};
 use crate::sql::compare;
 use crate::sql::plan::planning;
@@ -27,7 +26,7 @@ pub(super) struct Groups {
 }
 
 impl Groups {
-    /// True if a group is made of this column of a subquery.
+    /// True if a group is made of this column of a subquery or a set.
     pub(super) fn uses(&self, column: &str) -> bool {
         let wanted = Expr::Column(DfColumn::new_unqualified(column));
         self.exprs.iter().any(|g| g.expr.exists(|e| Ok(*e == wanted)).unwrap_or(false))
@@ -141,9 +140,7 @@ impl Binder<'_> {
             }
             None => self.expr(e, ctx)?,
         };
-        if typed.kind == Kind::Set {
-            return Err(super::typed::set_not_allowed("GROUP BY").at(typed.position));
-        }
+        let typed = self.single(typed)?;
         let typed = if typed.is_unknown() { self.coerce(typed, PgType::TEXT)? } else { typed };
         if !compare::comparable(typed.ty, datafusion::logical_expr::Operator::Eq) {
             return Err(SqlError::new(
@@ -160,23 +157,14 @@ impl Binder<'_> {
     }
 
     /// Puts the aggregate node over `plan` and rewrites what stands above it to its columns.
-    #[allow(clippy::too_many_arguments)]
     pub(super) fn aggregate(
         &mut self,
         plan: LogicalPlan,
         groups: Option<Groups>,
         scope: &Scope,
-        targets: &mut [Target],
-        keys: &mut [(SortKey, Sort)],
-        having: &mut Option<Expr>,
-        applies: &mut [Apply],
+        above: Vec<&mut Expr>,
     ) -> Result<LogicalPlan> {
         let mut groups = groups.unwrap_or(Groups { exprs: Vec::new(), sets: None });
-        let mut above: Vec<&mut Expr> = Vec::new();
-        above.extend(targets.iter_mut().map(|t| &mut t.typed.expr));
-        above.extend(key_exprs(keys));
-        above.extend(having.as_mut());
-        above.extend(applies.iter_mut().flat_map(|a| a.outer.iter_mut().map(|o| &mut o.expr.expr)));
         self.add_dependent_columns(&mut groups, scope, &above);
 
         let mut calls: Vec<Expr> = Vec::new();
@@ -223,8 +211,20 @@ impl Binder<'_> {
             plan
         };
         let rewrites = stage.rewrites;
-        let plan =
+        let mut plan =
             planning(LogicalPlanBuilder::from(input).aggregate(group_exprs, stage.aggregates).and_then(|b| b.build()))?;
+        if groups.sets.is_none() && groups.exprs.is_empty() {
+            // One row, whatever the input. The limit says so to DataFusion, which would push a condition without columns
+            // (HAVING false, ON NULL) down below the aggregate.
+            plan = planning(LogicalPlanBuilder::from(plan).limit(0, Some(1)).and_then(|b| b.build()))?;
+        }
+        if groups.sets.is_some() {
+            // The column that numbers the sets is for the aggregate's own use.
+            let internal = datafusion::logical_expr::Aggregate::INTERNAL_GROUPING_ID;
+            let shown = plan.schema().iter().filter(|(_, f)| f.name() != internal);
+            let shown: Vec<Expr> = shown.map(|(q, f)| Expr::Column(DfColumn::from((q, f)))).collect();
+            plan = planning(LogicalPlanBuilder::from(plan).project(shown).and_then(|b| b.build()))?;
+        }
         for e in above {
             *e = rewrite(e.clone(), &rewrites)?;
             self.check_grouped(e, &plan, scope)?;
@@ -304,8 +304,9 @@ impl Binder<'_> {
         let mut wrong = None;
         let _ = e.apply(|e| {
             if let Expr::Column(c) = e {
-                let subquery = c.relation.is_none() && c.name.starts_with("subquery");
-                if !subquery && !plan.schema().has_column(c) {
+                let made_above = ["subquery", super::sets::SET_COLUMN];
+                let above = c.relation.is_none() && made_above.iter().any(|n| c.name.starts_with(n));
+                if !above && !plan.schema().has_column(c) {
                     wrong = Some(c.clone());
                     return Ok(TreeNodeRecursion::Stop);
                 }
@@ -369,7 +370,7 @@ fn rewrite(e: Expr, rewrites: &[(Expr, Expr)]) -> Result<Expr> {
     Ok(planning(done)?.data)
 }
 
-fn contains_aggregate(e: &Expr) -> bool {
+pub(super) fn contains_aggregate(e: &Expr) -> bool {
     e.exists(|e| Ok(matches!(e, Expr::AggregateFunction(_)))).unwrap_or(false)
 }
 

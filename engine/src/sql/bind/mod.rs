@@ -4,8 +4,8 @@
 //! positions are all decided here, and here only. What leaves the binder is a plan in which every function and cast is
 //! resolved and every column has a name that is unique in the statement.
 //!
-//! - `scope` holds what names mean; `expr`, `func`, `subquery` bind expressions; `resolve` picks overloads
-//! - `from`, `select`, `group`, `window`, `setop` bind queries; `dml` the statements that write
+//! - `scope` holds what names mean; `expr`, `row`, `func`, `subquery` bind expressions; `resolve` picks overloads
+//! - `from`, `select`, `group`, `window`, `setop` `limit`, `sets` bind queries; `dml` the statements that write
 
 mod constant;
 mod dml;
@@ -13,15 +13,20 @@ mod expr;
 mod from;
 mod func;
 mod group;
+mod limit;
 mod names;
+mod ordered_set;
 mod resolve;
+mod row;
 mod scope;
 mod select;
 mod setop;
+mod sets;
 mod subquery;
 mod typed;
 mod types;
 mod window;
+mod with;
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -31,15 +36,18 @@ use datafusion::sql::sqlparser::ast;
 use datafusion::sql::sqlparser::tokenizer::Span;
 use kalamdb_catalog::{Catalog, PgType, Result, SqlError, SqlState};
 
+use crate::limits;
 use crate::session::SessionContext;
 use crate::sql::Column;
 
 pub(crate) use dml::live_position;
 pub(super) use dml::{BoundDml, DmlKind, SimpleDml};
+pub(super) use limit::negative_row_count;
 pub(super) use scope::{Scope, ScopeColumn};
-pub(super) use select::{BoundQuery, SimpleSelect, negative_row_count};
+pub(super) use select::{BoundQuery, SimpleSelect};
 pub(super) use typed::{Kind, Typed};
 pub(super) use types::{column_type, type_of_name};
+pub(super) use with::Modifying;
 
 /// Binds one statement.
 pub(crate) struct Binder<'a> {
@@ -51,11 +59,21 @@ pub(crate) struct Binder<'a> {
     /// How often a relation name has been used, to make plan names unique.
     names: HashMap<String, usize>,
     ctes: Vec<Cte>,
+    /// Statements of WITH that write, in order.
+    pub modifying: Vec<Modifying>,
+    /// The query bound next is the statement itself: its WITH may hold such statements.
+    modifying_allowed: bool,
     /// Depth of views being expanded.
     view_depth: usize,
+    /// Depth of the expression or query being bound.
+    depth: usize,
     next_outer: usize,
     /// WINDOW definitions in sight.
     windows: Vec<(String, ast::WindowSpec)>,
+    /// The fields of columns of subqueries that are records.
+    records: HashMap<datafusion::common::Column, Vec<(String, PgType)>>,
+    /// Set-returning calls of the select list being bound; None where no select list is.
+    set_calls: Option<Vec<sets::SetCall>>,
     /// Where columns of the select list were first named.
     positions: HashMap<datafusion::common::Column, u32>,
     /// Relation names as written, with what they resolved to: CREATE VIEW writes them out in full.
@@ -69,6 +87,8 @@ pub(crate) struct Binder<'a> {
 struct Cte {
     name: String,
     query: BoundQuery,
+    /// False for a statement that writes and has no RETURNING.
+    returns: bool,
 }
 
 /// Parameter types: declared by the client or inferred from the first use.
@@ -134,9 +154,14 @@ impl<'a> Binder<'a> {
             parameters,
             names: HashMap::new(),
             ctes: Vec::new(),
+            modifying: Vec::new(),
+            modifying_allowed: false,
             view_depth: 0,
+            depth: 0,
             next_outer: 0,
             windows: Vec::new(),
+            records: HashMap::new(),
+            set_calls: None,
             positions: HashMap::new(),
             resolved_names: Vec::new(),
             relations: Vec::new(),
@@ -150,6 +175,10 @@ impl<'a> Binder<'a> {
     /// Position of a span's start in the source, as errors give it.
     pub(crate) fn position(&self, span: Span) -> Option<u32> {
         position(self.source, span)
+    }
+
+    pub(crate) fn source(&self) -> &str {
+        self.source
     }
 
     /// Where what follows an identifier stands.
@@ -166,6 +195,12 @@ impl<'a> Binder<'a> {
         Ok(bound)
     }
 
+    /// A query that is a statement of its own: its WITH may write.
+    pub(crate) fn statement_query(&mut self, query: &ast::Query) -> Result<BoundQuery> {
+        self.modifying_allowed = true;
+        self.query(query)
+    }
+
     /// A constant expression, such as a window frame's offset.
     fn constant_expr(&mut self, e: &ast::Expr, clause: scope::Clause) -> Result<Typed> {
         let scope = Scope::default();
@@ -179,6 +214,19 @@ impl<'a> Binder<'a> {
     /// An expression without columns: SET, EXECUTE arguments.
     pub(crate) fn standalone(&mut self, e: &ast::Expr) -> Result<Typed> {
         self.constant_expr(e, scope::Clause::Values)
+    }
+
+    /// One level deeper into an expression or query, on a stack that grows: `1 + 1 + ...` nests to the left without a
+    /// parenthesis that the parser would count. 54001 at the limit.
+    fn deeper<T>(&mut self, bind: impl FnOnce(&mut Self) -> Result<T>) -> Result<T> {
+        if self.depth >= limits::EXPRESSION_DEPTH_MAX {
+            return Err(SqlError::new(SqlState::STATEMENT_TOO_COMPLEX, "stack depth limit exceeded")
+                .hint("Simplify the statement: it nests expressions or queries too deeply."));
+        }
+        self.depth += 1;
+        let bound = stacker::maybe_grow(limits::STACK_RED_ZONE_BYTES, limits::STACK_SEGMENT_BYTES, || bind(self));
+        self.depth -= 1;
+        bound
     }
 
     /// A name for a relation that no other relation of the plan has.

@@ -15,7 +15,11 @@ fn figure(e: &Expr) -> Option<(String, u8)> {
     match e {
         Expr::Identifier(ident) => Some((fold(ident), 2)),
         Expr::CompoundIdentifier(parts) => parts.last().map(|i| (fold(i), 2)),
-        Expr::CompoundFieldAccess { root, .. } => figure(root),
+        Expr::CompoundFieldAccess { root, access_chain } => match access_chain.last() {
+            Some(ast::AccessExpr::Dot(field)) => figure(field),
+            _ => figure(root),
+        },
+        Expr::BinaryOp { op: ast::BinaryOperator::Overlaps, .. } => strong("overlaps"),
         Expr::Nested(inner) => figure(inner),
         Expr::Collate { expr, .. } => figure(expr),
         Expr::Function(f) => name_parts(&f.name).ok()?.pop().map(|n| (n, 2)),

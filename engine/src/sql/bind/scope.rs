@@ -81,6 +81,8 @@ pub(crate) enum Clause {
     UpdateSet,
     Filter,
     Window,
+    /// WHERE of COPY FROM
+    CopyWhere,
 }
 
 impl Clause {
@@ -101,6 +103,7 @@ impl Clause {
             Clause::UpdateSet => "UPDATE",
             Clause::Filter => "FILTER",
             Clause::Window => "window definitions",
+            Clause::CopyWhere => "COPY FROM WHERE conditions",
         }
     }
 

@@ -2,17 +2,19 @@
 
 use std::cell::RefCell;
 
+use datafusion::common::Column as DfColumn;
 use datafusion::common::tree_node::{Transformed, TreeNode};
-use datafusion::common::{Column as DfColumn, NullHandling, UnnestOptions};
 use datafusion::logical_expr::expr::Sort;
 use datafusion::logical_expr::{Expr, LogicalPlan, LogicalPlanBuilder};
 use datafusion::sql::sqlparser::ast::{self, SelectItem, SetExpr, Spanned};
 use kalamdb_catalog::{PgType, Result, SqlError, SqlState};
 
 use super::from::unique_in;
+use super::group::contains_aggregate;
+use super::limit::Tail;
 use super::scope::{Clause, Ctx, OuterRef, Scope};
 use super::typed::{Kind, Typed};
-use super::{Binder, Cte, fold};
+use super::{Binder, fold};
 use crate::sql::Column;
 use crate::sql::functions::CastContext;
 use crate::sql::plan::planning;
@@ -62,14 +64,6 @@ pub(super) struct Target {
     attribute: i16,
 }
 
-/// ORDER BY, LIMIT and OFFSET of a query.
-#[derive(Clone, Copy, Default)]
-struct Tail<'q> {
-    order_by: Option<&'q [ast::OrderByExpr]>,
-    limit: Option<&'q ast::Expr>,
-    offset: Option<&'q ast::Expr>,
-}
-
 /// A sort key: an output column, or an expression of its own.
 pub(super) enum SortKey {
     Output(usize),
@@ -89,19 +83,22 @@ impl Binder<'_> {
             None => Env { parent: None, outer: &none },
         };
         let depth = self.ctes.len();
-        let result = self.with_and_body(query, env);
+        let around = self.set_calls.take();
+        let modifying = std::mem::take(&mut self.modifying_allowed);
+        let result = self.with_and_body(query, env, modifying);
+        self.set_calls = around;
         self.ctes.truncate(depth);
         result
     }
 
-    fn with_and_body(&mut self, query: &ast::Query, env: Env<'_>) -> Result<BoundQuery> {
+    fn with_and_body(&mut self, query: &ast::Query, env: Env<'_>, modifying: bool) -> Result<BoundQuery> {
         if !query.locks.is_empty() {
             return Err(SqlError::unsupported("SELECT ... FOR UPDATE/SHARE"));
         }
         if let Some(with) = &query.with {
-            self.bind_with(with, env)?;
+            self.bind_with(with, env, modifying)?;
         }
-        let tail = tail_of(query)?;
+        let tail = self.tail_of(query)?;
         match query.body.as_ref() {
             SetExpr::Select(select) => self.bind_select(select, tail, env),
             body => {
@@ -111,68 +108,11 @@ impl Binder<'_> {
         }
     }
 
-    /// WITH of a statement that writes: its queries stay in sight for the statement.
-    pub(crate) fn with(&mut self, with: &ast::With) -> Result<()> {
-        let none = RefCell::new(Vec::new());
-        let env = Env { parent: None, outer: &none };
-        self.bind_with(with, env)
-    }
-
-    fn bind_with(&mut self, with: &ast::With, env: Env<'_>) -> Result<()> {
-        let mut names: Vec<String> = Vec::new();
-        for cte in &with.cte_tables {
-            let name = fold(&cte.alias.name);
-            if names.contains(&name) {
-                return Err(SqlError::new(
-                    SqlState::DUPLICATE_ALIAS,
-                    format!("WITH query name \"{name}\" specified more than once"),
-                )
-                .at(self.position(cte.alias.name.span)));
-            }
-            names.push(name);
-            self.bind_cte(cte, with.recursive, env)?;
-        }
-        Ok(())
-    }
-
-    fn bind_cte(&mut self, cte: &ast::Cte, recursive: bool, env: Env<'_>) -> Result<()> {
-        let name = fold(&cte.alias.name);
-        let mut query = match cte.query.body.as_ref() {
-            SetExpr::SetOperation { op: ast::SetOperator::Union, set_quantifier, left, right }
-                if recursive && super::setop::mentions(right, &name) =>
-            {
-                self.recursive_cte(cte, &name, left, right, set_quantifier, env)?
-            }
-            SetExpr::Insert(_) | SetExpr::Update(_) | SetExpr::Delete(_) => {
-                return Err(SqlError::unsupported("a data-modifying statement in WITH"));
-            }
-            _ => {
-                let parent = env.parent.map(|p| (p, env.outer));
-                let mut bound = self.bind_query(&cte.query, parent)?;
-                self.resolve_unknown(&mut bound)?;
-                bound
-            }
-        };
-        if cte.alias.columns.len() > query.columns.len() {
-            return Err(SqlError::new(
-                SqlState::INVALID_COLUMN_REFERENCE,
-                format!(
-                    "WITH query \"{name}\" has {} columns available but {} columns specified",
-                    query.columns.len(),
-                    cte.alias.columns.len()
-                ),
-            )
-            .at(self.position(cte.alias.name.span)));
-        }
-        for (column, alias) in query.columns.iter_mut().zip(&cte.alias.columns) {
-            column.name = fold(&alias.name);
-        }
-        query.simple = None;
-        self.ctes.push(Cte { name, query });
-        Ok(())
-    }
-
     pub(super) fn set_expr(&mut self, body: &SetExpr, env: Env<'_>) -> Result<BoundQuery> {
+        self.deeper(|b| b.set_expr_here(body, env))
+    }
+
+    fn set_expr_here(&mut self, body: &SetExpr, env: Env<'_>) -> Result<BoundQuery> {
         match body {
             SetExpr::Select(select) => self.bind_select(select, Tail::default(), env),
             SetExpr::Query(query) => {
@@ -203,6 +143,9 @@ impl Binder<'_> {
 
     fn bind_select(&mut self, select: &ast::Select, tail: Tail<'_>, env: Env<'_>) -> Result<BoundQuery> {
         refuse_clauses(select)?;
+        if select.distinct.is_some() && select.projection.is_empty() {
+            return Err(SqlError::new(SqlState::SYNTAX_ERROR, "SELECT DISTINCT needs a select list"));
+        }
         let from = self.relations_of(&select.from, env)?;
         let scope = from.scope;
         let mut plan = from.plan;
@@ -225,9 +168,20 @@ impl Binder<'_> {
                 ast::NamedWindowExpr::WindowSpec(spec) => spec.clone(),
                 ast::NamedWindowExpr::NamedWindow(_) => return Err(SqlError::unsupported("WINDOW w AS v")),
             };
-            self.windows.push((fold(name), spec));
+            let name_folded = fold(name);
+            if self.windows[windows..].iter().any(|(known, _)| *known == name_folded) {
+                return Err(SqlError::new(
+                    SqlState::WINDOWING_ERROR,
+                    format!("window \"{name_folded}\" is already defined"),
+                )
+                .at(self.position(name.span)));
+            }
+            let spec = self.window_spec(&ast::WindowType::WindowSpec(spec))?;
+            self.windows.push((name_folded, spec));
         }
+        let around = self.set_calls.replace(Vec::new());
         let bound = self.select_outputs(select, tail, env, &scope, plan, filter);
+        self.set_calls = around;
         self.windows.truncate(windows);
         bound
     }
@@ -273,22 +227,40 @@ impl Binder<'_> {
                 ));
             }
         }
+        let mut sets = self.set_calls.replace(Vec::new()).unwrap_or_default();
         let simple_shape = groups.is_none()
+            && sets.is_empty()
             && having.is_none()
             && select.distinct.is_none()
             && keys.is_empty()
-            && tail.limit.is_none()
-            && tail.offset.is_none()
+            && !tail.limits()
             && applies.borrow().is_empty()
             && matches!(scope.relations.as_slice(), [only] if only.base);
 
-        let aggregated = groups.is_some() || having.is_some() || contains_aggregate(&targets, &keys);
+        let aggregated = groups.is_some() || having.is_some() || {
+            let above = targets.iter().map(|t| &t.typed.expr);
+            let above = above.chain(keys.iter().filter_map(|(k, _)| k.expr())).chain(sets.iter().map(|s| &s.list));
+            let applies = applies.borrow();
+            let mut above = above.chain(applies.iter().flat_map(|a| a.outer.iter().map(|o| &o.expr.expr)));
+            above.any(contains_aggregate)
+        };
         let (inside, outside): (Vec<_>, Vec<_>) = applies.into_inner().into_iter().partition(|a| a.in_aggregate);
         let mut plan = self.attach(plan, inside)?;
+        if let Some(groups) = &groups {
+            // Sets that are grouped by are spread below the grouping.
+            let (below, rest): (Vec<_>, Vec<_>) = sets.into_iter().partition(|s| groups.uses(&s.column));
+            sets = rest;
+            plan = self.attach_sets(plan, below)?;
+        }
         if aggregated {
             let mut having = having;
             let mut outside = outside;
-            plan = self.aggregate(plan, groups, scope, &mut targets, &mut keys, &mut having, &mut outside)?;
+            let mut above: Vec<&mut Expr> = targets.iter_mut().map(|t| &mut t.typed.expr).collect();
+            above.extend(keys.iter_mut().filter_map(|(k, _)| k.expr_mut()));
+            above.extend(sets.iter_mut().map(|s| &mut s.list));
+            above.extend(having.as_mut());
+            above.extend(outside.iter_mut().flat_map(|a| a.outer.iter_mut().map(|o| &mut o.expr.expr)));
+            plan = self.aggregate(plan, groups, scope, above)?;
             plan = self.attach(plan, outside)?;
             if let Some(condition) = having {
                 plan = planning(LogicalPlanBuilder::from(plan).filter(condition).and_then(|b| b.build()))?;
@@ -297,11 +269,14 @@ impl Binder<'_> {
             plan = self.attach(plan, outside)?;
         }
         let plain = plan.clone();
-        plan = self.window_stage(plan, &mut targets, &mut keys)?;
+        let mut above: Vec<&mut Expr> = targets.iter_mut().map(|t| &mut t.typed.expr).collect();
+        above.extend(keys.iter_mut().filter_map(|(k, _)| k.expr_mut()));
+        above.extend(sets.iter_mut().map(|s| &mut s.list));
+        plan = self.window_stage(plan, above)?;
         let windowed = plain != plan;
-        let sets = targets.iter().any(|t| t.typed.kind == Kind::Set);
+        plan = self.attach_sets(plan, sets)?;
         let simple = match filter {
-            Some(filter) if simple_shape && !aggregated && !windowed && !sets => simple_select(scope, filter, &targets),
+            Some(filter) if simple_shape && !aggregated && !windowed => simple_select(scope, filter, &targets),
             _ => None,
         };
         let distinct = matches!(select.distinct, Some(ast::Distinct::Distinct));
@@ -324,13 +299,9 @@ impl Binder<'_> {
     ) -> Result<BoundQuery> {
         let mut names: Vec<String> = Vec::new();
         let mut exprs = Vec::new();
-        let mut sets = Vec::new();
         for target in &targets {
             let name = unique_in(&names, &target.name);
             exprs.push(target.typed.expr.clone().alias(&name));
-            if target.typed.kind == Kind::Set {
-                sets.push(DfColumn::new_unqualified(name.clone()));
-            }
             names.push(name);
         }
         let visible = names.len();
@@ -363,12 +334,7 @@ impl Binder<'_> {
             names.push(name.clone());
             on.push(Expr::Column(DfColumn::new_unqualified(name)));
         }
-        let mut builder = planning(LogicalPlanBuilder::from(plan).project(exprs))?;
-        if !sets.is_empty() {
-            let options = UnnestOptions { null_handling: NullHandling::Drop, recursions: Vec::new() };
-            builder = planning(builder.unnest_columns_with_options(sets, options))?;
-        }
-        let mut plan = planning(builder.build())?;
+        let mut plan = planning(LogicalPlanBuilder::from(plan).project(exprs).and_then(|b| b.build()))?;
         let columns: Vec<Column> = targets
             .iter()
             .map(|t| Column {
@@ -395,73 +361,15 @@ impl Binder<'_> {
         Ok(BoundQuery { plan, columns, kinds, simple: None })
     }
 
-    fn sort_and_limit(
-        &mut self,
-        mut plan: LogicalPlan,
-        sorts: Vec<Sort>,
-        tail: Tail<'_>,
-        env: Env<'_>,
-    ) -> Result<LogicalPlan> {
-        if !sorts.is_empty() {
-            plan = planning(LogicalPlanBuilder::from(plan).sort(sorts).and_then(|b| b.build()))?;
-        }
-        let limit = self.row_count(tail.limit, Clause::Limit, env)?;
-        let offset = self.row_count(tail.offset, Clause::Offset, env)?;
-        if limit.is_some() || offset.is_some() {
-            plan = planning(LogicalPlanBuilder::from(plan).limit_by_expr(offset, limit).and_then(|b| b.build()))?;
-        }
-        Ok(plan)
-    }
-
-    /// LIMIT and OFFSET: a bigint that depends on no row. NULL means none.
-    fn row_count(&mut self, e: Option<&ast::Expr>, clause: Clause, env: Env<'_>) -> Result<Option<Expr>> {
-        let Some(e) = e else { return Ok(None) };
-        if matches!(e, ast::Expr::Identifier(i) if i.value.eq_ignore_ascii_case("all")) {
-            return Ok(None);
-        }
-        let scope = Scope::default();
-        let applies = RefCell::new(Vec::new());
-        let ctx = Env { parent: None, outer: env.outer }.ctx(&scope, clause, &applies);
-        let bound = self.expr(e, &ctx).map_err(|error| match error.code() {
-            SqlState::UNDEFINED_COLUMN => SqlError::new(
-                SqlState::INVALID_COLUMN_REFERENCE,
-                format!("argument of {} must not contain variables", clause.name()),
-            )
-            .at(self.position(e.span())),
-            _ => error,
-        })?;
-        if !applies.borrow().is_empty() {
-            return Err(SqlError::unsupported(format!("a subquery in {}", clause.name())));
-        }
-        let bound = if bound.ty == PgType::NUMERIC || bound.ty.is_float() {
-            self.assign(bound, PgType::INT8, -1)?
-        } else {
-            let ty = bound.ty;
-            let position = bound.position;
-            self.coerce(bound, PgType::INT8).map_err(|error| match error.code() {
-                SqlState::CANNOT_COERCE => SqlError::new(
-                    SqlState::DATATYPE_MISMATCH,
-                    format!("argument of {} must be type bigint, not type {}", clause.name(), ty.sql_name()),
-                )
-                .at(position),
-                _ => error,
-            })?
-        };
-        let expr = crate::sql::plan::evaluate_constant(self.session, bound.expr)?;
-        match &expr {
-            Expr::Literal(value, _) if value.is_null() => Ok(None),
-            Expr::Literal(datafusion::common::ScalarValue::Int64(Some(n)), _) if *n < 0 => {
-                Err(negative_row_count(clause == Clause::Limit))
-            }
-            _ => Ok(Some(expr)),
-        }
-    }
-
     /// The select list, `*` expanded.
     pub(super) fn targets(&mut self, items: &[SelectItem], ctx: &Ctx<'_>) -> Result<Vec<Target>> {
         let mut targets = Vec::with_capacity(items.len());
         for item in items {
             match item {
+                SelectItem::UnnamedExpr(ast::Expr::CompoundFieldAccess { root, access_chain }) if matches!(access_chain.as_slice(), [ast::AccessExpr::Dot(ast::Expr::Identifier(star))] if crate::sql::parse::is_star(star)) =>
+                {
+                    targets.extend(self.all_fields(root, ctx)?);
+                }
                 SelectItem::UnnamedExpr(e) => {
                     let name = super::names::column_name(e).unwrap_or_else(|| "?column?".to_owned());
                     targets.push(self.target(e, name, ctx)?);
@@ -473,17 +381,6 @@ impl Binder<'_> {
                         format!("syntax error at or near \"'{}'\"", alias.value),
                     )
                     .at(self.position(alias.span)));
-                }
-                SelectItem::ExprWithAlias { expr, alias } if is_null_test(alias) => {
-                    let negated = alias.value.eq_ignore_ascii_case("notnull");
-                    if matches!(
-                        expr,
-                        ast::Expr::BinaryOp { op: ast::BinaryOperator::And | ast::BinaryOperator::Or, .. }
-                    ) {
-                        return Err(SqlError::unsupported("ISNULL after AND or OR").hint("Write IS NULL."));
-                    }
-                    let typed = self.null_test(expr, ctx, negated)?;
-                    targets.push(Target { typed, name: "?column?".to_owned(), table: 0, attribute: 0 });
                 }
                 SelectItem::ExprWithAlias { expr, alias } => {
                     targets.push(self.target(expr, fold(alias), ctx)?);
@@ -499,31 +396,7 @@ impl Binder<'_> {
                     targets.extend(ctx.scope.columns.iter().map(star_target));
                 }
                 SelectItem::QualifiedWildcard(ast::SelectItemQualifiedWildcardKind::ObjectName(name), _) => {
-                    let parts = super::name_parts(name)?;
-                    let position = self.position(super::name_span(name));
-                    let (schema, table) = match parts.as_slice() {
-                        [.., schema, table] => (Some(schema.as_str()), table),
-                        [table] => (None, table),
-                        [] => return Err(SqlError::internal("an empty name")),
-                    };
-                    let mut level = Some(ctx);
-                    let relation = loop {
-                        let Some(at) = level else {
-                            return Err(SqlError::new(
-                                SqlState::UNDEFINED_TABLE,
-                                format!("missing FROM-clause entry for table \"{table}\""),
-                            )
-                            .at(position));
-                        };
-                        if let Some(found) = at.scope.relation(schema, table)? {
-                            break (found, std::ptr::eq(at, ctx));
-                        }
-                        level = at.parent;
-                    };
-                    if !relation.1 {
-                        return Err(SqlError::unsupported("* of a table outside the subquery").at(position));
-                    }
-                    targets.extend(relation.0.columns.iter().map(star_target));
+                    targets.extend(self.star_of(name, ctx)?);
                 }
                 other => return Err(SqlError::unsupported(format!("select item {other}"))),
             }
@@ -531,9 +404,54 @@ impl Binder<'_> {
         Ok(targets)
     }
 
+    /// `t.*`, of this query or of one around it.
+    pub(super) fn star_of(&mut self, name: &ast::ObjectName, ctx: &Ctx<'_>) -> Result<Vec<Target>> {
+        let (relation, own) = self.relation_by_name(name, ctx)?;
+        let mut targets: Vec<Target> = relation.columns.iter().map(star_target).collect();
+        if !own {
+            for target in &mut targets {
+                let column = target.typed.expr.clone();
+                let found = self.lookup(ctx, &|c| {
+                    let columns = c.scope.relations.iter().flat_map(|r| r.columns.iter());
+                    Ok(columns.into_iter().find(|known| known.typed.expr == column).cloned())
+                })?;
+                target.typed = found.map_or_else(|| target.typed.clone(), |c| c.typed);
+            }
+        }
+        Ok(targets)
+    }
+
+    /// `t.*` as one value.
+    pub(super) fn row_by_name(&mut self, name: &ast::ObjectName, ctx: &Ctx<'_>) -> Result<Typed> {
+        let (relation, _) = self.relation_by_name(name, ctx)?;
+        let same = |r: &&super::scope::Relation| r.name == relation.name && r.schema == relation.schema;
+        let found = self.lookup(ctx, &|c| Ok(c.scope.relations.iter().find(same).map(super::row::whole_row)))?;
+        found.map(|c| c.typed).ok_or_else(|| SqlError::internal("a relation has gone"))
+    }
+
+    /// The relation that stands before `.*`, and whether it is this query's own.
+    fn relation_by_name(&self, name: &ast::ObjectName, ctx: &Ctx<'_>) -> Result<(super::scope::Relation, bool)> {
+        let parts = super::name_parts(name)?;
+        let (schema, table) = match parts.as_slice() {
+            [.., schema, table] => (Some(schema.as_str()), table),
+            [table] => (None, table),
+            [] => return Err(SqlError::internal("an empty name")),
+        };
+        let mut level = Some(ctx);
+        while let Some(at) = level {
+            if let Some(found) = at.scope.relation(schema, table)? {
+                return Ok((found.clone(), std::ptr::eq(at, ctx)));
+            }
+            level = at.parent;
+        }
+        Err(SqlError::new(SqlState::UNDEFINED_TABLE, format!("missing FROM-clause entry for table \"{table}\""))
+            .at(self.position(super::name_span(name))))
+    }
+
     fn target(&mut self, e: &ast::Expr, name: String, ctx: &Ctx<'_>) -> Result<Target> {
         let typed = self.expr(e, ctx)?;
-        let (table, attribute) = origin(ctx.scope, &typed.expr);
+        let typed = if self.set_calls.is_some() { self.single(typed)? } else { typed };
+        let (table, attribute) = origin(ctx.scope, &typed);
         Ok(Target { typed, name, table, attribute })
     }
 
@@ -551,14 +469,11 @@ impl Binder<'_> {
                 Some(i) => targets[i].typed.clone(),
                 None => self.expr(&item.expr, ctx)?,
             };
-            let same =
-                output.or_else(|| targets.iter().position(|t| t.typed.expr == typed.expr && t.typed.kind != Kind::Set));
-            let set = typed.kind == Kind::Set;
-            let plain = Typed { kind: if set { Kind::Plain } else { typed.kind.clone() }, ..typed };
-            let sort = self.sort_expr(plain, &item.options)?;
+            let typed = self.single(typed)?;
+            let same = output.or_else(|| targets.iter().position(|t| t.typed.expr == typed.expr));
+            let sort = self.sort_expr(typed, &item.options)?;
             let key = match same {
                 Some(i) => SortKey::Output(i),
-                None if set => return Err(SqlError::unsupported("a set-returning function in ORDER BY")),
                 None => SortKey::Expr(sort.expr.clone()),
             };
             keys.push((key, sort));
@@ -610,12 +525,7 @@ impl Binder<'_> {
     }
 
     /// Window functions of the select list and of ORDER BY become columns of one window node.
-    fn window_stage(
-        &mut self,
-        plan: LogicalPlan,
-        targets: &mut [Target],
-        keys: &mut [(SortKey, Sort)],
-    ) -> Result<LogicalPlan> {
+    fn window_stage(&mut self, plan: LogicalPlan, above: Vec<&mut Expr>) -> Result<LogicalPlan> {
         let mut calls: Vec<Expr> = Vec::new();
         let collect = |e: &Expr, calls: &mut Vec<Expr>| {
             let _ = e.apply(|e| {
@@ -625,22 +535,18 @@ impl Binder<'_> {
                 Ok(datafusion::common::tree_node::TreeNodeRecursion::Continue)
             });
         };
-        for target in targets.iter() {
-            collect(&target.typed.expr, &mut calls);
-        }
-        for (key, _) in keys.iter() {
-            if let SortKey::Expr(e) = key {
-                collect(e, &mut calls);
-            }
+        for e in &above {
+            collect(e, &mut calls);
         }
         if calls.is_empty() {
             return Ok(plan);
         }
-        let plan = planning(LogicalPlanBuilder::window_plan(plan, calls.clone()))?;
+        let (plan, stable) = self.stable_windows(plan, &calls)?;
+        let plan = planning(LogicalPlanBuilder::window_plan(plan, stable.clone()))?;
         let replace = |e: Expr| {
             e.transform_down(|e| {
-                if calls.contains(&e) {
-                    let name = e.schema_name().to_string();
+                if let Some(i) = calls.iter().position(|call| *call == e) {
+                    let name = stable[i].schema_name().to_string();
                     return Ok(Transformed::new(
                         Expr::Column(DfColumn::new_unqualified(name)),
                         true,
@@ -651,15 +557,53 @@ impl Binder<'_> {
             })
             .map(|t| t.data)
         };
-        for target in targets {
-            target.typed.expr = planning(replace(target.typed.expr.clone()))?;
-        }
-        for (key, _) in keys {
-            if let SortKey::Expr(e) = key {
-                *e = planning(replace(e.clone()))?;
-            }
+        for e in above {
+            *e = planning(replace(e.clone()))?;
         }
         Ok(plan)
+    }
+
+    /// The calls with what comes from parameters and outer rows as columns of the plan below: a window's column is
+    /// named after its call, and a name must not change when a placeholder is filled.
+    fn stable_windows(&mut self, plan: LogicalPlan, calls: &[Expr]) -> Result<(LogicalPlan, Vec<Expr>)> {
+        let mut columns: Vec<(Expr, String)> = Vec::new();
+        let mut stable = Vec::with_capacity(calls.len());
+        for call in calls {
+            let Expr::WindowFunction(window) = call else {
+                return Err(SqlError::internal("a window stage has other calls"));
+            };
+            let mut window = window.clone();
+            let params = &mut window.params;
+            // DataFusion makes a constant of another kind out of a constant value that is looked up.
+            let looks_up = matches!(window.fun.name(), "lag" | "lead" | "first_value" | "last_value" | "nth_value");
+            let constant = looks_up && params.args.first().is_some_and(|a| a.column_refs().is_empty());
+            let parts = params.args.iter_mut().chain(&mut params.partition_by);
+            let filter = params.filter.as_deref_mut();
+            let parts = parts.chain(params.order_by.iter_mut().map(|s| &mut s.expr)).chain(filter);
+            for (i, part) in parts.enumerate() {
+                let varies = part.exists(|e| Ok(matches!(e, Expr::Placeholder(_)))).unwrap_or(false);
+                if !varies && !(constant && i == 0) {
+                    continue;
+                }
+                let name = match columns.iter().find(|(e, _)| e == part) {
+                    Some((_, name)) => name.clone(),
+                    None => {
+                        let name = self.unique("window argument");
+                        columns.push((part.clone(), name.clone()));
+                        name
+                    }
+                };
+                *part = Expr::Column(DfColumn::new_unqualified(name));
+            }
+            stable.push(Expr::WindowFunction(window));
+        }
+        if columns.is_empty() {
+            return Ok((plan, stable));
+        }
+        let mut exprs: Vec<Expr> = plan.schema().iter().map(|(q, f)| Expr::Column(DfColumn::from((q, f)))).collect();
+        exprs.extend(columns.into_iter().map(|(e, name)| e.alias(name)));
+        let plan = planning(LogicalPlanBuilder::from(plan).project(exprs).and_then(|b| b.build()))?;
+        Ok((plan, stable))
     }
 
     /// ORDER BY and LIMIT over a set operation or VALUES: only output columns can be named.
@@ -712,12 +656,6 @@ impl Binder<'_> {
     }
 }
 
-/// `x ISNULL` and `x NOTNULL`, which the parser takes for names.
-fn is_null_test(alias: &ast::Ident) -> bool {
-    alias.quote_style.is_none()
-        && (alias.value.eq_ignore_ascii_case("isnull") || alias.value.eq_ignore_ascii_case("notnull"))
-}
-
 fn resolved(ty: PgType) -> PgType {
     if ty == PgType::UNKNOWN { PgType::TEXT } else { ty }
 }
@@ -726,7 +664,13 @@ fn star_target(column: &super::ScopeColumn) -> Target {
     Target { typed: column.typed.clone(), name: column.name.clone(), table: column.table, attribute: column.attribute }
 }
 
-fn origin(scope: &Scope, expr: &Expr) -> (kalamdb_catalog::Oid, i16) {
+fn origin(scope: &Scope, typed: &Typed) -> (kalamdb_catalog::Oid, i16) {
+    let expr = &typed.expr;
+    if typed.ty == PgType::RECORD {
+        let tables = scope.relations.iter().filter(|r| r.base);
+        let whole = tables.into_iter().find(|r| super::row::whole_row(r).typed.expr == *expr);
+        return (whole.and_then(|r| r.columns.first()).map_or(0, |c| c.table), 0);
+    }
     let all = scope.relations.iter().flat_map(|r| r.columns.iter().chain(&r.system));
     for column in all {
         if column.typed.expr == *expr {
@@ -743,11 +687,6 @@ fn simple_select(scope: &Scope, filter: Expr, targets: &[Target]) -> Option<Box<
     }
     let outputs = targets.iter().map(|t| t.typed.expr.clone()).collect();
     Some(Box::new(SimpleSelect { table, filter, outputs }))
-}
-
-fn contains_aggregate(targets: &[Target], keys: &[(SortKey, Sort)]) -> bool {
-    let has = |e: &Expr| e.exists(|e| Ok(matches!(e, Expr::AggregateFunction(_)))).unwrap_or(false);
-    targets.iter().any(|t| has(&t.typed.expr)) || keys.iter().any(|(k, _)| matches!(k, SortKey::Expr(e) if has(e)))
 }
 
 /// DISTINCT ON: the first row of each group in ORDER BY's order.
@@ -774,6 +713,10 @@ fn first_of_each(plan: LogicalPlan, on: Vec<Expr>, sorts: Vec<Sort>) -> Result<L
 }
 
 impl Target {
+    pub(super) fn new(typed: Typed, name: String) -> Self {
+        Target { typed, name, table: 0, attribute: 0 }
+    }
+
     pub(super) fn into_column(self) -> Column {
         Column {
             name: self.name,
@@ -786,7 +729,15 @@ impl Target {
 }
 
 impl SortKey {
-    /// The key's own expression, for stages that rewrite it.
+    /// The key's own expression.
+    fn expr(&self) -> Option<&Expr> {
+        match self {
+            SortKey::Output(_) => None,
+            SortKey::Expr(e) => Some(e),
+        }
+    }
+
+    /// The same, for stages that rewrite it.
     pub(super) fn expr_mut(&mut self) -> Option<&mut Expr> {
         match self {
             SortKey::Output(_) => None,
@@ -795,50 +746,8 @@ impl SortKey {
     }
 }
 
-/// What `group` rewrites among the sort keys.
-pub(super) fn key_exprs(keys: &mut [(SortKey, Sort)]) -> impl Iterator<Item = &mut Expr> {
-    keys.iter_mut().filter_map(|(k, _)| k.expr_mut())
-}
-
-/// 2201W, 2201X
-pub(crate) fn negative_row_count(limit: bool) -> SqlError {
-    if limit {
-        SqlError::new(SqlState::INVALID_ROW_COUNT_IN_LIMIT_CLAUSE, "LIMIT must not be negative")
-    } else {
-        SqlError::new(SqlState::INVALID_ROW_COUNT_IN_RESULT_OFFSET_CLAUSE, "OFFSET must not be negative")
-    }
-}
-
 fn non_integer(clause: &str) -> SqlError {
     SqlError::new(SqlState::SYNTAX_ERROR, format!("non-integer constant in {clause}"))
-}
-
-fn tail_of(query: &ast::Query) -> Result<Tail<'_>> {
-    let order_by = match &query.order_by {
-        None => None,
-        Some(ast::OrderBy { kind: ast::OrderByKind::Expressions(list), .. }) => Some(list.as_slice()),
-        Some(_) => return Err(SqlError::unsupported("ORDER BY ALL")),
-    };
-    let (mut limit, offset) = match &query.limit_clause {
-        None => (None, None),
-        Some(ast::LimitClause::LimitOffset { limit, offset, limit_by }) if limit_by.is_empty() => {
-            (limit.as_ref(), offset.as_ref().map(|o| &o.value))
-        }
-        Some(_) => {
-            return Err(SqlError::new(SqlState::SYNTAX_ERROR, "LIMIT #,# syntax is not supported")
-                .hint("Use separate LIMIT and OFFSET clauses."));
-        }
-    };
-    if let Some(fetch) = &query.fetch {
-        if fetch.with_ties || fetch.percent {
-            return Err(SqlError::unsupported("FETCH FIRST ... WITH TIES"));
-        }
-        limit = match &fetch.quantity {
-            Some(quantity) => Some(quantity),
-            None => return Err(SqlError::unsupported("FETCH FIRST without a count")),
-        };
-    }
-    Ok(Tail { order_by, limit, offset })
 }
 
 /// Clauses of other dialects that the parser lets through.

@@ -52,7 +52,7 @@ impl Binder<'_> {
             let one = BoundQuery { plan, columns, kinds, simple: None };
             all = Some(match all {
                 None => one,
-                Some(before) => self.combine(SetOperator::Union, "VALUES", true, before, one, None)?,
+                Some(before) => self.combine(SetOperator::Union, "VALUES", true, before, one, &[])?,
             });
         }
         all.ok_or_else(|| SqlError::internal("VALUES without rows"))
@@ -206,7 +206,25 @@ impl Binder<'_> {
         };
         let l = self.set_expr(left, env)?;
         let r = self.set_expr(right, env)?;
-        self.combine(op, name, all, l, r, self.position(ast::Spanned::span(right)))
+        let positions: Vec<Option<u32>> = (0..r.columns.len().max(1)).map(|i| self.output_position(right, i)).collect();
+        self.combine(op, name, all, l, r, &positions)
+    }
+
+    /// Where the i-th output expression of a query stands, for errors about its type.
+    fn output_position(&self, body: &SetExpr, i: usize) -> Option<u32> {
+        match body {
+            SetExpr::Select(select) => {
+                let item = select.projection.get(i).or(select.projection.first())?;
+                self.position(ast::Spanned::span(item))
+            }
+            SetExpr::Query(query) => self.output_position(&query.body, i),
+            SetExpr::SetOperation { left, .. } => self.output_position(left, i),
+            SetExpr::Values(values) => {
+                let row = values.rows.first()?;
+                self.position(ast::Spanned::span(row.content.get(i).or(row.content.first())?))
+            }
+            _ => None,
+        }
     }
 
     fn combine(
@@ -216,18 +234,19 @@ impl Binder<'_> {
         all: bool,
         mut l: BoundQuery,
         mut r: BoundQuery,
-        position: Option<u32>,
+        positions: &[Option<u32>],
     ) -> Result<BoundQuery> {
+        let at = |i: usize| positions.get(i).copied().flatten();
         if l.columns.len() != r.columns.len() {
             return Err(SqlError::new(
                 SqlState::SYNTAX_ERROR,
                 format!("each {name} query must have the same number of columns"),
             )
-            .at(position));
+            .at(at(0)));
         }
         let mut wanted = Vec::with_capacity(l.columns.len());
-        for (a, b) in l.columns.iter().zip(&r.columns) {
-            let ty = common_type(&[a.ty, b.ty], name).map_err(|e| e.at(position))?;
+        for (i, (a, b)) in l.columns.iter().zip(&r.columns).enumerate() {
+            let ty = common_type(&[a.ty, b.ty], name).map_err(|e| e.at(at(i)))?;
             let typmod = if a.ty == b.ty && a.typmod == b.typmod { a.typmod } else { -1 };
             wanted.push((ty, typmod));
         }
@@ -317,6 +336,9 @@ impl Binder<'_> {
         let l = TableReference::bare(self.unique("left"));
         let r = TableReference::bare(self.unique("right"));
         let width = left.schema().fields().len();
+        if width == 0 {
+            return Err(SqlError::unsupported("INTERSECT or EXCEPT of queries without columns"));
+        }
         let left = planning(LogicalPlanBuilder::from(left).alias(l.clone()).and_then(|b| b.build()))?;
         let right = planning(LogicalPlanBuilder::from(right).alias(r.clone()).and_then(|b| b.build()))?;
         let mut on = Vec::with_capacity(width);
@@ -411,7 +433,7 @@ impl Binder<'_> {
         let scan = planning(LogicalPlanBuilder::scan(work.clone(), source, None).and_then(|b| b.build()))?;
         let kinds = vec![Kind::Plain; columns.len()];
         let reference = BoundQuery { plan: scan, columns: columns.clone(), kinds: kinds.clone(), simple: None };
-        self.ctes.push(Cte { name: name.to_owned(), query: reference });
+        self.ctes.push(Cte { name: name.to_owned(), query: reference, returns: true });
         let step = self.set_expr(right, env);
         self.ctes.pop();
         let mut step = step?;

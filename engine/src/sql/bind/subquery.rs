@@ -11,6 +11,7 @@ use datafusion::logical_expr::{Expr, LogicalPlan, LogicalPlanBuilder, Operator, 
 use datafusion::sql::sqlparser::ast;
 use kalamdb_catalog::{PgType, Result, SqlError, SqlState};
 
+use super::row::RowQuery;
 use super::scope::{Clause, Ctx, OuterRef};
 use super::select::BoundQuery;
 use super::typed::{Typed, placeholder};
@@ -50,22 +51,30 @@ impl Binder<'_> {
     }
 
     /// Binds a query inside `ctx`: the query and what it takes from around.
-    fn inner_query(&mut self, query: &ast::Query, ctx: &Ctx<'_>) -> Result<(BoundQuery, Vec<OuterRef>)> {
+    pub(super) fn inner_query(&mut self, query: &ast::Query, ctx: &Ctx<'_>) -> Result<(BoundQuery, Vec<OuterRef>)> {
         let outer = RefCell::new(Vec::new());
         let mut bound = self.bind_query(query, Some((ctx, &outer)))?;
         self.resolve_unknown(&mut bound)?;
         Ok((bound, outer.into_inner()))
     }
 
+    /// Where the parenthesis before a subquery stands.
+    fn parenthesis_before(&self, position: u32) -> u32 {
+        let before: Vec<char> = self.source().chars().take(position as usize - 1).collect();
+        let blanks = before.iter().rev().take_while(|c| c.is_whitespace()).count();
+        let open = before.len() - blanks;
+        if open > 0 && before[open - 1] == '(' { open as u32 } else { position }
+    }
+
     fn one_column(&self, bound: &BoundQuery, query: &ast::Query) -> Result<()> {
         if bound.columns.len() == 1 {
             return Ok(());
         }
-        let span = ast::Spanned::span(query);
-        Err(SqlError::new(SqlState::SYNTAX_ERROR, "subquery must return only one column").at(self.position(span)))
+        let at = self.position(ast::Spanned::span(query)).map(|p| self.parenthesis_before(p));
+        Err(SqlError::new(SqlState::SYNTAX_ERROR, "subquery must return only one column").at(at))
     }
 
-    fn push_apply(
+    pub(super) fn push_apply(
         &mut self,
         ctx: &Ctx<'_>,
         mode: ApplyMode,
@@ -127,7 +136,16 @@ impl Binder<'_> {
 
     pub(super) fn exists(&mut self, query: &ast::Query, negated: bool, ctx: &Ctx<'_>) -> Result<Typed> {
         let (bound, outer) = self.inner_query(query, ctx)?;
-        if let Some(subquery) = native(ctx, &bound.plan, &outer)? {
+        // Nobody looks at the columns, and PostgreSQL does not compute them either.
+        let rows = match &bound.plan {
+            LogicalPlan::Projection(p) => {
+                let one = datafusion::logical_expr::lit(1i64).alias("one");
+                let input = p.input.as_ref().clone();
+                planning(LogicalPlanBuilder::from(input).project(vec![one]).and_then(|b| b.build()))?
+            }
+            other => other.clone(),
+        };
+        if let Some(subquery) = native(ctx, &rows, &outer)? {
             return Ok(Typed::new(Expr::Exists(Exists::new(subquery, negated)), PgType::BOOL));
         }
         let expr = self.push_apply(ctx, ApplyMode::Exists, DataType::Boolean, bound.plan, outer);
@@ -142,18 +160,22 @@ impl Binder<'_> {
         negated: bool,
         ctx: &Ctx<'_>,
     ) -> Result<Typed> {
-        if super::expr::row_values(e).is_some() {
-            return self.row_in_subquery(e, query, negated, ctx);
+        if let Some(values) = super::row::row_values(e) {
+            return self.row_in_subquery(&values, query, negated, ctx);
         }
         let needle = self.expr(e, ctx)?;
         let (bound, outer) = self.inner_query(query, ctx)?;
         let span = self.position(ast::Spanned::span(query));
         if bound.columns.len() != 1 {
-            return Err(SqlError::new(SqlState::SYNTAX_ERROR, "subquery has too many columns").at(span));
+            let problem = if bound.columns.is_empty() { "few" } else { "many" };
+            let message = format!("subquery has too {problem} columns");
+            return Err(SqlError::new(SqlState::SYNTAX_ERROR, message).at(self.position_after(e)));
         }
         let column = &bound.columns[0];
         if let Some(ty) = compare::common(needle.ty, column.ty).filter(|t| compare::comparable(*t, Operator::Eq))
             && outer.is_empty()
+            // DataFusion's anti join forgets NULLs if the left side is a constant.
+            && !(negated && needle.expr.column_refs().is_empty())
         {
             let plan = self.keyed(&bound, ty)?;
             if let Some(subquery) = native(ctx, &plan, &outer)? {
@@ -168,42 +190,6 @@ impl Binder<'_> {
         let list = self.push_apply(ctx, ApplyMode::Array, ty.arrow(), bound.plan, outer);
         let name = if negated { "<>" } else { "=" };
         self.any_all_of(needle, name, Typed::new(list, ty), !negated, span)
-    }
-
-    /// `(a, b) IN (SELECT x, y ...)`: EXISTS with the comparison inside, which is NULL-safe enough only if the answer is
-    /// taken as a condition; so it is refused where it is negated.
-    fn row_in_subquery(&mut self, e: &ast::Expr, query: &ast::Query, negated: bool, ctx: &Ctx<'_>) -> Result<Typed> {
-        if negated || ctx.clause != Clause::Conjunct {
-            return Err(SqlError::unsupported("a row value IN a subquery outside WHERE"));
-        }
-        let values = super::expr::row_values(e).unwrap_or_default();
-        let (bound, mut outer) = self.inner_query(query, ctx)?;
-        if bound.columns.len() != values.len() {
-            let problem = if bound.columns.len() > values.len() { "many" } else { "few" };
-            return Err(SqlError::new(SqlState::SYNTAX_ERROR, format!("subquery has too {problem} columns")));
-        }
-        let holder = RefCell::new(Vec::new());
-        let inner_ctx = Ctx { outer: &holder, parent: Some(ctx), ..*ctx };
-        let mut condition: Option<Expr> = None;
-        for (i, value) in values.iter().enumerate() {
-            let left = self.expr(value, ctx)?;
-            let left = self.outer_reference(left, &inner_ctx);
-            let (qualifier, field) = bound.plan.schema().qualified_field(i);
-            let right = Typed::new(Expr::Column(Column::from((qualifier, field))), bound.columns[i].ty);
-            let one = self.operator("=", left, right, None)?.expr;
-            condition = Some(match condition {
-                None => one,
-                Some(before) => super::expr::binary(before, Operator::And, one),
-            });
-        }
-        outer.extend(holder.into_inner());
-        let condition = condition.unwrap_or_else(|| datafusion::logical_expr::lit(true));
-        let plan = planning(LogicalPlanBuilder::from(bound.plan).filter(condition).and_then(|b| b.build()))?;
-        if let Some(subquery) = native(ctx, &plan, &outer)? {
-            return Ok(Typed::new(Expr::Exists(Exists::new(subquery, false)), PgType::BOOL));
-        }
-        let expr = self.push_apply(ctx, ApplyMode::Exists, DataType::Boolean, plan, outer);
-        Ok(Typed::new(expr, PgType::BOOL))
     }
 
     /// The inner plan with its one column as sort key of `ty`.
@@ -231,6 +217,10 @@ impl Binder<'_> {
         if let ast::Expr::Subquery(query) = right {
             if any && name == "=" {
                 return self.in_subquery(left, query, false, ctx);
+            }
+            if let Some(values) = super::row::row_values(left) {
+                let how = if any { RowQuery::Any } else { RowQuery::All };
+                return self.row_against_query(&values, &name, query, how, ctx);
             }
             let needle = self.expr(left, ctx)?;
             let list = self.array_subquery(query, ctx)?;
@@ -354,7 +344,7 @@ fn holds_query(e: &ast::Expr) -> bool {
 
 /// The subquery as DataFusion's own, where its rewriting to a join is known to be right: as a condition of WHERE, with
 /// what it takes from outside only plain columns, used only in filters above which nothing counts or cuts rows.
-fn native(ctx: &Ctx<'_>, plan: &LogicalPlan, outer: &[OuterRef]) -> Result<Option<Subquery>> {
+pub(super) fn native(ctx: &Ctx<'_>, plan: &LogicalPlan, outer: &[OuterRef]) -> Result<Option<Subquery>> {
     if ctx.clause != Clause::Conjunct || ctx.in_aggregate {
         return Ok(None);
     }

@@ -93,7 +93,8 @@ impl Binder<'_> {
         let explicit = context == CastContext::Explicit;
         match &from.kind {
             Kind::Set => {
-                return Err(SqlError::unsupported("a set-returning function inside an expression").at(position));
+                let one = self.one_of_set(from)?;
+                return self.convert(one, to, typmod, context);
             }
             Kind::Literal(text) => return self.literal_as(text.as_deref(), to, typmod, explicit, position),
             Kind::Parameter(index) => {

@@ -57,13 +57,13 @@ impl Binder<'_> {
             partition_by.push(self.sort_key(key.expr, key.ty)?);
         }
         let mut order_by = Vec::new();
-        let mut order_type = None;
+        let mut order_types = Vec::new();
         for key in &spec.order_by {
             let bound = self.windowed_expr(&key.expr, &inner, ctx)?;
-            order_type = Some(bound.ty);
+            order_types.push(bound.ty);
             order_by.push(self.sort_expr(bound, &key.options)?);
         }
-        let frame = self.window_frame(spec.window_frame.as_ref(), &order_by, order_type)?;
+        let frame = self.window_frame(spec.window_frame.as_ref(), &order_by, &order_types)?;
         let (fun, args, ret, carrier, filter, distinct) = if is_window_function(name) {
             self.pure_window(name, f, ctx, position)?
         } else if functions::aggregates_named(name).next().is_some() {
@@ -107,13 +107,20 @@ impl Binder<'_> {
         self.expr(e, &ctx)
     }
 
-    fn window_spec(&mut self, over: &WindowType) -> Result<WindowSpec> {
+    pub(super) fn window_spec(&mut self, over: &WindowType) -> Result<WindowSpec> {
         match over {
             WindowType::NamedWindow(name) => self.named_window(name),
             WindowType::WindowSpec(spec) => match &spec.window_name {
                 None => Ok(spec.clone()),
                 Some(name) => {
                     let mut base = self.named_window(name)?;
+                    if base.window_frame.is_some() {
+                        return Err(SqlError::new(
+                            SqlState::WINDOWING_ERROR,
+                            format!("cannot copy window \"{}\" because it has a frame clause", fold(name)),
+                        )
+                        .hint("Omit the parentheses in this OVER clause."));
+                    }
                     if !spec.partition_by.is_empty() {
                         return Err(SqlError::new(
                             SqlState::WINDOWING_ERROR,
@@ -212,6 +219,13 @@ impl Binder<'_> {
                 ("lag" | "lead", 2) => self.coerce(arg, ret)?,
                 _ => arg,
             };
+            if let (Expr::Literal(ScalarValue::Int64(None), _), "lag" | "lead", 1) = (&arg.expr, name, i) {
+                // No offset, no row: DataFusion would take 1. A row outside every partition is NULL too.
+                let far = Typed::literal(&crate::types::Value::Int8(i64::from(i32::MAX)), PgType::INT8);
+                exprs.push(far.expr);
+                exprs.truncate(2);
+                return Ok((WindowFunctionDefinition::WindowUDF(udf), exprs, ret, carrier, None, false));
+            }
             if let Expr::Literal(ScalarValue::Int64(Some(n)), _) = &arg.expr {
                 match (name, i) {
                     ("ntile", 0) if *n <= 0 => {
@@ -238,10 +252,15 @@ impl Binder<'_> {
         &mut self,
         frame: Option<&ast::WindowFrame>,
         order_by: &[Sort],
-        order_type: Option<PgType>,
+        order_types: &[PgType],
     ) -> Result<WindowFrame> {
+        let order_type = order_types.first().copied();
         let Some(frame) = frame else {
-            return Ok(WindowFrame::new((!order_by.is_empty()).then_some(false)));
+            if order_by.is_empty() {
+                return Ok(WindowFrame::new(None));
+            }
+            let start = WindowFrameBound::Preceding(ScalarValue::UInt64(None));
+            return Ok(WindowFrame::new_bounds(peers(order_types), start, WindowFrameBound::CurrentRow));
         };
         let units = match frame.units {
             ast::WindowFrameUnits::Rows => WindowFrameUnits::Rows,
@@ -261,6 +280,17 @@ impl Binder<'_> {
             // Without ORDER BY all rows are peers: the frame is the partition.
             return Ok(WindowFrame::new(None));
         }
+        let offset = |b: Option<&ast::WindowFrameBound>| {
+            matches!(b, Some(ast::WindowFrameBound::Preceding(Some(_)) | ast::WindowFrameBound::Following(Some(_))))
+        };
+        let offsets = offset(Some(&frame.start_bound)) || offset(frame.end_bound.as_ref());
+        if units == WindowFrameUnits::Range && offsets && order_by.len() != 1 {
+            return Err(SqlError::new(
+                SqlState::WINDOWING_ERROR,
+                "RANGE with offset PRECEDING/FOLLOWING requires exactly one ORDER BY column",
+            ));
+        }
+        let units = if units == WindowFrameUnits::Range && !offsets { peers(order_types) } else { units };
         Ok(WindowFrame::new_bounds(units, start, end))
     }
 
@@ -311,6 +341,15 @@ impl Binder<'_> {
             _ => Err(SqlError::unsupported("a window frame offset that is not a constant")),
         }
     }
+}
+
+/// The units of a frame that ends with the current row's peers. RANGE and GROUPS mean the same without offsets, but
+/// DataFusion's RANGE wants keys that it can add to.
+fn peers(order_types: &[PgType]) -> WindowFrameUnits {
+    let adds = |ty: &PgType| {
+        ty.is_integer() || ty.is_float() || (ty.is_string() && *ty != PgType::CHAR) || *ty == PgType::DATE
+    };
+    if order_types.iter().all(adds) { WindowFrameUnits::Range } else { WindowFrameUnits::Groups }
 }
 
 fn check_frame(start: &ast::WindowFrameBound, end: Option<&ast::WindowFrameBound>) -> Result<()> {

@@ -23,8 +23,9 @@ pub use writer::{CopyRows, CopyWriter};
 
 /// Where the rows of a COPY FROM go.
 pub trait CopySink: Send {
-    /// One row, one value per column of the data. An error ends the COPY, with the row's line in its context.
-    fn row(&mut self, values: &[Value<'_>]) -> Result<()>;
+    /// One row, one value per column of the data; false if it is left out and not counted. An error ends the COPY, with
+    /// the row's line in its context.
+    fn row(&mut self, values: &[Value<'_>]) -> Result<bool>;
 
     /// The writes collected, once the data has ended.
     fn take_writes(&mut self) -> Option<StatementWrites> {

@@ -163,11 +163,11 @@ impl CopyParser {
                     .map_err(|e| e.within(self.value_context(column, Some(text))))?,
             });
         }
-        self.rows += 1;
         let taken = sink.row(&values);
         self.values = recycle(values);
+        self.rows += u64::from(matches!(taken, Ok(true)));
         // Rows are written behind the reading, when PostgreSQL no longer has the line of one that clashes.
-        taken.map_err(|e| {
+        taken.map(drop).map_err(|e| {
             let line = (e.code() != SqlState::UNIQUE_VIOLATION).then_some(line);
             e.within(self.line_context(line))
         })
@@ -260,10 +260,10 @@ impl CopyParser {
                     .map_err(|e| e.within(self.value_context(column, None)))?,
             });
         }
-        self.rows += 1;
         let taken = sink.row(&values);
         self.values = recycle(values);
-        taken.map_err(|e| e.within(self.line_context(None)))
+        self.rows += u64::from(matches!(taken, Ok(true)));
+        taken.map(drop).map_err(|e| e.within(self.line_context(None)))
     }
 
     /// "COPY t, line 3" or, with the line's text, "COPY t, line 3: \"...\"".
@@ -330,7 +330,7 @@ mod tests {
     struct Rows(Vec<String>);
 
     impl CopySink for Rows {
-        fn row(&mut self, values: &[Value<'_>]) -> Result<()> {
+        fn row(&mut self, values: &[Value<'_>]) -> Result<bool> {
             let shown = values.iter().map(|v| match v {
                 Value::Null => "~".to_owned(),
                 Value::Int4(v) => v.to_string(),
@@ -340,7 +340,7 @@ mod tests {
             if self.0.last().is_some_and(|r| r.starts_with("666")) {
                 return Err(SqlError::new(SqlState::NOT_NULL_VIOLATION, "refused"));
             }
-            Ok(())
+            Ok(true)
         }
     }
 

@@ -13,6 +13,8 @@ mod datetime;
 mod ids;
 mod json;
 mod math;
+mod ordered_set;
+mod record;
 mod regexp;
 mod session;
 mod special;
@@ -28,6 +30,9 @@ use datafusion::arrow::array::ArrayRef;
 use kalamdb_catalog::{PgType, Result};
 
 pub use catalog::{parse_type_name, reg_in, reg_out, search_path};
+pub(crate) use ordered_set::{collect_array, mode, percentile_cont, percentile_disc};
+pub(crate) use record::{make_record, record_field, record_not_null, record_null};
+pub(crate) use special::row_count;
 pub use special::{any_all, make_array, ordinals};
 
 use crate::session::SessionContext;

@@ -140,3 +140,12 @@ fn count_up(call: &Call<'_>, args: &[ArrayRef]) -> Result<ArrayRef> {
     let offsets = OffsetBuffer::from_lengths(lengths);
     Ok(Arc::new(ListArray::try_new(field, offsets, Arc::new(values), None).map_err(arrow)?))
 }
+
+/// A count of LIMIT or OFFSET that came out of a subquery: 2201W or 2201X for a negative one.
+pub(crate) fn row_count<const LIMIT: bool>(_: &Call<'_>, args: &[ArrayRef]) -> Result<ArrayRef> {
+    let counts = args[0].as_primitive::<datafusion::arrow::datatypes::Int64Type>();
+    if counts.iter().flatten().any(|n| n < 0) {
+        return Err(crate::sql::bind::negative_row_count(LIMIT));
+    }
+    Ok(Arc::clone(&args[0]))
+}

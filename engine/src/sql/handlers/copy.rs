@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use datafusion::arrow::array::RecordBatch;
-use datafusion::arrow::datatypes::Schema;
+use datafusion::arrow::datatypes::{Schema, SchemaRef};
 use datafusion::common::DFSchema;
 use datafusion::sql::sqlparser::ast;
 use kalamdb_catalog::{CachedTableData, ColumnDefinition, PgType, Result, SqlError, SqlState};
@@ -125,9 +125,6 @@ fn start_in(session: &mut Session, prepared: &PreparedStatement, copy: &CopyStat
         return Err(SqlError::new(SqlState::SYNTAX_ERROR, "COPY query must be written TO"));
     };
     super::check_writable(session, "COPY FROM")?;
-    if copy.filter.is_some() {
-        return Err(SqlError::unsupported("COPY FROM ... WHERE"));
-    }
     let context = Arc::clone(session.context());
     let mut binder = Binder::new(&context, context.catalog(), prepared.source(), Parameters::default());
     let table = binder.target_table(name, "copy to")?;
@@ -143,10 +140,14 @@ fn start_in(session: &mut Session, prepared: &PreparedStatement, copy: &CopyStat
             None => default_source(&context, &mut binder, definition)?,
         });
     }
+    let filter = match &copy.filter {
+        Some(condition) => Some(Filter::new(&context, &mut binder, &table, condition)?),
+        None => None,
+    };
     let txn = session.open_transaction()?;
     let writes = txn.statement();
     let ids = if target.key_columns().is_empty() { Some(RowIds::default()) } else { None };
-    let sink = Sink { target, sources, writes: Some(writes), ids, reserve: session.app().txns.clone() };
+    let sink = Sink { target, sources, filter, writes: Some(writes), ids, reserve: session.app().txns.clone() };
     let parser = CopyParser::new(format.clone(), table.definition.name.clone(), columns.clone(), context.format());
     let state = CopyInState { parser, sink: Box::new(sink) };
     Ok(Response::CopyIn(Box::new(CopyIn { columns, format, state })))
@@ -181,13 +182,14 @@ const ROW_IDS_BLOCK: u64 = 1024;
 struct Sink {
     target: Target,
     sources: Vec<Source>,
+    filter: Option<Filter>,
     writes: Option<StatementWrites>,
     ids: Option<RowIds>,
     reserve: Arc<crate::txn::TxnManager>,
 }
 
 impl CopySink for Sink {
-    fn row(&mut self, values: &[Value<'_>]) -> Result<()> {
+    fn row(&mut self, values: &[Value<'_>]) -> Result<bool> {
         let mut row: Vec<Value<'_>> = Vec::with_capacity(self.sources.len());
         for source in &self.sources {
             row.push(match source {
@@ -195,6 +197,11 @@ impl CopySink for Sink {
                 Source::Constant(value) => value.clone(),
                 Source::Expression(expr, ty) => evaluate(expr, *ty)?,
             });
+        }
+        if let Some(filter) = &self.filter
+            && !filter.keeps(&row)?
+        {
+            return Ok(false);
         }
         self.target.check_values(&row)?;
         let id = match &mut self.ids {
@@ -211,13 +218,42 @@ impl CopySink for Sink {
         let key = self.target.key_of_values(&row, id);
         let encoded = self.target.layout().encode(&row);
         match &mut self.writes {
-            Some(writes) => self.target.insert(writes, key, encoded),
+            Some(writes) => self.target.insert(writes, key, encoded).map(|()| true),
             None => Err(SqlError::internal("a COPY goes on after its end")),
         }
     }
 
     fn take_writes(&mut self) -> Option<StatementWrites> {
         self.writes.take()
+    }
+}
+
+/// WHERE of COPY FROM: rows it is not true for are left out.
+struct Filter {
+    condition: Arc<dyn datafusion::physical_expr::PhysicalExpr>,
+    schema: SchemaRef,
+    types: Vec<PgType>,
+}
+
+impl Filter {
+    fn new(
+        context: &Arc<SessionContext>,
+        binder: &mut Binder<'_>,
+        table: &Arc<CachedTableData>,
+        condition: &ast::Expr,
+    ) -> Result<Filter> {
+        let (condition, schema) = binder.copy_condition(table, condition)?;
+        let condition = plan::physical_expr(&condition, &schema, context)?;
+        let types = table.definition.live_columns().map(|(_, c)| c.ty).collect();
+        Ok(Filter { condition, schema: Arc::new(schema.as_arrow().clone()), types })
+    }
+
+    fn keeps(&self, row: &[Value<'_>]) -> Result<bool> {
+        let columns = row.iter().zip(&self.types).map(|(v, ty)| v.to_array(*ty)).collect::<Result<Vec<_>>>()?;
+        let batch =
+            RecordBatch::try_new(Arc::clone(&self.schema), columns).map_err(|e| SqlError::internal(e.to_string()))?;
+        let answer = self.condition.evaluate(&batch).and_then(|v| v.into_array(1)).map_err(plan::sql_error)?;
+        Ok(matches!(Value::from_array(&answer, PgType::BOOL, 0), Value::Bool(true)))
     }
 }
 

@@ -11,6 +11,7 @@ use kalamdb_catalog::{CachedTableData, PgType, Result, SqlError, SqlState};
 
 use crate::session::Session;
 use crate::sql::bind::{BoundDml, DmlKind};
+use crate::sql::plan::StatementContext;
 use crate::sql::{Column, Response};
 use crate::storage::{RowLayout, keys};
 use crate::txn::{ApplyOutcome, InsertOutcome, StatementWrites, TableRef};
@@ -20,19 +21,31 @@ pub(crate) async fn run(session: &mut Session, dml: &BoundDml, parameters: &[Sca
     let statement = super::select::statement_context(session)?;
     let target = Target::new(session, &dml.table)?;
     let mut writes = session.open_transaction()?.statement();
+    let (count, shown) = collect(session, &target, &mut writes, dml, parameters, statement).await?;
+    target.finish(session, writes)?;
+    respond(dml, count, shown)
+}
+
+/// Runs the statement's query and adds its writes: how many rows took effect, and what RETURNING shows of them.
+pub(super) async fn collect(
+    session: &mut Session,
+    target: &Target,
+    writes: &mut StatementWrites,
+    dml: &BoundDml,
+    parameters: &[ScalarValue],
+    statement: Arc<StatementContext>,
+) -> Result<(usize, Vec<RecordBatch>)> {
     let mut rows = session.app().engine.run(&dml.plan, parameters, statement).await?;
     let mut count = 0;
     let mut shown = Vec::new();
     while let Some(batch) = rows.try_next().await? {
-        let applied = target.apply(session, &mut writes, dml.kind, &batch)?;
+        let applied = target.apply(session, writes, dml.kind, &batch)?;
         count += applied.len();
         if dml.returning.is_some() {
             shown.push(returning_part(&batch, target.identity(dml.kind), &applied)?);
         }
     }
-    drop(rows);
-    target.finish(session, writes)?;
-    respond(dml, count, shown)
+    Ok((count, shown))
 }
 
 /// The response: a tag with the count, or RETURNING's rows.
@@ -315,6 +328,10 @@ impl Target {
         .detail(format!("Key ({})=({}) already exists.", names.join(", "), shown.join(", ")))
         .table(self.schema_name(), &definition.name)
         .constraint(&key.name))
+    }
+
+    pub(super) fn oid(&self) -> kalamdb_catalog::Oid {
+        self.table.definition.oid
     }
 
     pub(crate) fn schema_name(&self) -> &str {

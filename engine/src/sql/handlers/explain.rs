@@ -31,6 +31,9 @@ pub(crate) async fn run(
         Statement::Execute { name, .. } => {
             let named = session.statement(name).ok_or_else(|| super::prepare::missing(name))?;
             let bound = named.statement.current(session)?;
+            if !bound.modifying.is_empty() {
+                return Err(SqlError::unsupported("EXPLAIN of a WITH that writes"));
+            }
             match &bound.plan {
                 Plan::Query { plan, .. } => plan.clone(),
                 Plan::Dml { dml, .. } => dml.plan.clone(),
@@ -41,6 +44,13 @@ pub(crate) async fn run(
         }
         statement => {
             let mut binder = Binder::new(&context, context.catalog(), prepared.source(), Parameters::default());
+            let statement = match statement {
+                Statement::With { with, statement } => {
+                    binder.with(with)?;
+                    statement.as_ref()
+                }
+                other => other,
+            };
             match statement {
                 Statement::Query(query) => binder.query(query)?.plan,
                 Statement::Insert(insert) => {

@@ -14,6 +14,7 @@ pub(crate) mod schema;
 pub(crate) mod select;
 pub(crate) mod settings;
 pub(crate) mod truncate;
+pub(crate) mod with;
 
 use kalamdb_catalog::{Result, SqlError, SqlState};
 

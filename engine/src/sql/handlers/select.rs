@@ -13,7 +13,12 @@ use crate::sql::{Column, Response};
 /// What a plan of the session's current statement runs with.
 pub(crate) fn statement_context(session: &mut Session) -> Result<Arc<StatementContext>> {
     let reader = session.open_transaction()?.reader();
-    Ok(Arc::new(StatementContext { session: Arc::clone(session.context()), reader, cancel: session.cancel_handle() }))
+    Ok(Arc::new(StatementContext {
+        session: Arc::clone(session.context()),
+        reader,
+        cancel: session.cancel_handle(),
+        returned: Default::default(),
+    }))
 }
 
 pub(crate) async fn run(

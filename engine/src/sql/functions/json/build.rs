@@ -7,7 +7,7 @@ use kalamdb_catalog::{PgType, Result, SqlError, SqlState};
 
 use crate::sql::functions::Call;
 use crate::types::json::{canonical, write_string};
-use crate::types::{ColumnReader, DateStyle, FormatSettings, Value, write_text};
+use crate::types::{ColumnReader, DateStyle, FormatSettings, Value, record, write_text};
 
 /// Writes values as PostgreSQL's datum_to_json does.
 #[derive(Debug)]
@@ -43,6 +43,16 @@ impl JsonWriter {
                     self.write(elem, &reader.value(i), out);
                 }
                 out.push(']');
+            }
+            Value::Bytes(bytes) if ty == PgType::RECORD => {
+                out.push('{');
+                for (i, field) in record::fields(bytes).unwrap_or_default().iter().enumerate() {
+                    out.push_str(if i > 0 { "," } else { "" });
+                    write_string(field.name, out);
+                    out.push(':');
+                    self.write(field.ty, &field.value().unwrap_or(Value::Null), out);
+                }
+                out.push('}');
             }
             Value::Timestamp(_) => {
                 let text = self.text(ty, value);

@@ -51,6 +51,7 @@ pub(super) static FUNCTIONS: &[FnDef] = &[
     FnDef::new(3465, "jsonb_array_elements_text", &[JSONB], TEXT, |c, a| access::elements(c, a, true)).set(),
     FnDef::new(3176, "to_json", &[ANYELEMENT], JSON, build::to_json).stable(),
     FnDef::new(3787, "to_jsonb", &[ANYELEMENT], JSONB, build::to_json).stable(),
+    FnDef::new(3155, "row_to_json", &[PgType::RECORD], JSON, build::to_json).stable(),
     FnDef::new(3153, "array_to_json", &[ANYARRAY], JSON, build::to_json).stable(),
     FnDef::new(3199, "json_build_array", &[], JSON, build::build_array).called_on_null().stable(),
     FnDef::new(3198, "json_build_array", &[ANY], JSON, build::build_array).variadic().called_on_null().stable(),

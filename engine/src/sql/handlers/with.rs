@@ -1,0 +1,50 @@
+//! WITH whose queries write: they run first, in order, on the snapshot that the statement itself runs on, and all their
+//! changes are one statement's (manual, section 7.8.4).
+
+use datafusion::common::ScalarValue;
+use kalamdb_catalog::{Result, SqlError};
+
+use super::dml::{self, Target};
+use super::select::statement_context;
+use crate::session::Session;
+use crate::sql::Response;
+use crate::sql::prepared::{BoundStatement, Plan};
+use crate::txn::{ApplyOutcome, StatementWrites};
+
+pub(crate) async fn run(session: &mut Session, bound: &BoundStatement, parameters: &[ScalarValue]) -> Result<Response> {
+    let statement = statement_context(session)?;
+    let mut writes = session.open_transaction()?.statement();
+    let mut targets = Vec::with_capacity(bound.modifying.len() + 1);
+    for part in &bound.modifying {
+        let target = Target::new(session, &part.dml.table)?;
+        let context = statement.clone();
+        let (_, shown) = dml::collect(session, &target, &mut writes, &part.dml, parameters, context).await?;
+        statement.returned.lock().insert(part.id, shown);
+        targets.push(target);
+    }
+    match &bound.plan {
+        Plan::Query { plan, .. } => {
+            finish(session, &targets, writes)?;
+            let rows = session.app().engine.run(plan, parameters, statement).await?;
+            Ok(Response::Rows { columns: bound.columns.clone().unwrap_or_default(), rows, tag: "SELECT" })
+        }
+        Plan::Dml { dml, .. } => {
+            let target = Target::new(session, &dml.table)?;
+            let (count, shown) = dml::collect(session, &target, &mut writes, dml, parameters, statement).await?;
+            targets.push(target);
+            finish(session, &targets, writes)?;
+            dml::respond(dml, count, shown)
+        }
+        Plan::Utility => Err(SqlError::internal("a utility statement has a WITH")),
+    }
+}
+
+fn finish(session: &mut Session, targets: &[Target], writes: StatementWrites) -> Result<()> {
+    match session.open_transaction()?.apply(writes)? {
+        ApplyOutcome::Ok => Ok(()),
+        ApplyOutcome::Duplicate { table, row } => match targets.iter().find(|t| t.oid() == table) {
+            Some(target) => Err(target.duplicate(&row)?),
+            None => Err(SqlError::internal("a duplicate in a table that was not written")),
+        },
+    }
+}
