@@ -53,8 +53,7 @@ pub(crate) fn counted<T>(f: impl FnOnce() -> T) -> (T, i64) {
 
 /// `CREATE TABLE table_N (id bigint PRIMARY KEY, ...)` with so many columns.
 pub(crate) fn definition(number: u32, columns: usize) -> TableDefinition {
-    let types =
-        [PgType::INT8, PgType::INT4, PgType::TEXT, PgType::NUMERIC, PgType::TIMESTAMPTZ, PgType::JSONB];
+    let types = [PgType::INT8, PgType::INT4, PgType::TEXT, PgType::NUMERIC, PgType::TIMESTAMPTZ, PgType::JSONB];
     let oid = 16384 + number * OIDS_PER_TABLE;
     let column = |(position, ty): (usize, PgType)| ColumnDefinition {
         name: format!("column_{position}"),
