@@ -1,71 +1,89 @@
-//! The server's answer to one SQL text, as the lines that the scripts show.
+//! What a server answers to one SQL text, as the lines that the scripts show.
 //!
 //! Rows: a header `name:type | name:type`, then one line for each row. A command without rows, or one with rows that is
 //! not a SELECT: `OK` and the command tag. Errors and notices: `ERROR 22012: division by zero`, then DETAIL, HINT,
 //! POSITION. NULL is `NULL`, the empty string `(empty)`, a value with outer spaces is quoted, control characters are
-//! escaped.
+//! escaped. Who fills it reads the wire (`sql`) or the engine's own values (the engine's tests).
 
-use crate::client::{Fields, Message, report_fields};
 use crate::types;
 
-/// Turns the messages up to ReadyForQuery into lines; `position` says whether errors show where they are.
-pub(crate) fn lines(messages: &[Message], position: bool) -> Vec<String> {
-    let mut out = Vec::new();
-    let (mut described, mut rows) = (false, false);
-    for message in messages {
-        match message.tag {
-            b'T' => {
-                out.push(header(&message.body));
-                (described, rows) = (true, false);
-            }
-            b'D' => {
-                let mark = if described { "" } else { "UNDESCRIBED " };
-                out.push(format!("{mark}{}", row(&message.body)));
-                rows = true;
-            }
-            b'C' => {
-                let tag = Fields(&message.body).cstr();
-                if !(described && tag.starts_with("SELECT ")) {
-                    out.push(format!("OK {tag}"));
-                }
-                described = false;
-            }
-            b'I' => out.push("EMPTY".to_string()),
-            b'E' | b'N' => {
-                // Whether the columns are announced before an error in the first row is a matter of timing.
-                if message.tag == b'E' && described && !rows {
-                    out.pop();
-                }
-                out.extend(report(&message.body, position));
-            }
-            // Steps of the extended protocol and changed settings: the wire scripts look at those.
-            b'Z' | b'1' | b'2' | b'n' | b't' | b'S' | b'K' => {}
-            tag => out.push(format!("MESSAGE {}", tag as char)),
-        }
+/// The lines of an answer as they come.
+#[derive(Debug, Default)]
+pub(crate) struct Answer {
+    lines: Vec<String>,
+    /// The columns of the rows under way have been told.
+    described: bool,
+    /// A row has come since.
+    rows: bool,
+}
+
+/// The fields of an error or notice that scripts show.
+#[derive(Debug, Default)]
+pub(crate) struct Report {
+    pub(crate) severity: String,
+    pub(crate) code: String,
+    pub(crate) message: String,
+    pub(crate) detail: Option<String>,
+    pub(crate) hint: Option<String>,
+    pub(crate) position: Option<String>,
+}
+
+impl Answer {
+    /// The columns of the rows that follow: name, type OID, type modifier.
+    pub(crate) fn columns(&mut self, columns: impl IntoIterator<Item = (String, u32, i32)>) {
+        let shown = columns.into_iter().map(|(name, oid, typmod)| format!("{name}:{}", types::name(oid, typmod)));
+        let shown: Vec<String> = shown.collect();
+        self.lines.push(if shown.is_empty() { "(no columns)".to_string() } else { shown.join(" | ") });
+        (self.described, self.rows) = (true, false);
     }
-    out
-}
 
-fn header(body: &[u8]) -> String {
-    let mut fields = Fields(body);
-    let columns = (0..fields.i16()).map(|_| {
-        let name = fields.cstr();
-        fields.i32();
-        fields.i16();
-        let oid = fields.i32() as u32;
-        fields.i16();
-        let typmod = fields.i32();
-        fields.i16();
-        format!("{name}:{}", types::name(oid, typmod))
-    });
-    let columns: Vec<String> = columns.collect();
-    if columns.is_empty() { "(no columns)".to_string() } else { columns.join(" | ") }
-}
+    /// A row, its values in text form.
+    pub(crate) fn row<'a>(&mut self, values: impl IntoIterator<Item = Option<&'a [u8]>>) {
+        let mark = if self.described { "" } else { "UNDESCRIBED " };
+        let shown: Vec<String> = values.into_iter().map(value).collect();
+        let shown = if shown.is_empty() { "(no values)".to_string() } else { shown.join(" | ") };
+        self.lines.push(format!("{mark}{shown}"));
+        self.rows = true;
+    }
 
-fn row(body: &[u8]) -> String {
-    let mut fields = Fields(body);
-    let values: Vec<String> = (0..fields.i16()).map(|_| value(fields.value())).collect();
-    if values.is_empty() { "(no values)".to_string() } else { values.join(" | ") }
+    /// The end of a statement, with its command tag.
+    pub(crate) fn complete(&mut self, tag: &str) {
+        if !(self.described && tag.starts_with("SELECT ")) {
+            self.lines.push(format!("OK {tag}"));
+        }
+        self.described = false;
+    }
+
+    pub(crate) fn empty(&mut self) {
+        self.lines.push("EMPTY".to_string());
+    }
+
+    pub(crate) fn error(&mut self, report: &Report) {
+        // Whether the columns are announced before an error in the first row is a matter of timing.
+        if self.described && !self.rows {
+            self.lines.pop();
+        }
+        self.notice(report);
+    }
+
+    pub(crate) fn notice(&mut self, report: &Report) {
+        self.lines.push(format!("{} {}: {}", report.severity, report.code, escape(&report.message)));
+        let mut add = |label, text: &Option<String>| {
+            self.lines.extend(text.as_ref().map(|text| format!("{label}: {}", escape(text))));
+        };
+        add("DETAIL", &report.detail);
+        add("HINT", &report.hint);
+        add("POSITION", &report.position);
+    }
+
+    /// Whatever else came.
+    pub(crate) fn other(&mut self, line: String) {
+        self.lines.push(line);
+    }
+
+    pub(crate) fn lines(self) -> Vec<String> {
+        self.lines
+    }
 }
 
 fn value(value: Option<&[u8]>) -> String {
@@ -87,24 +105,6 @@ pub(crate) fn escape(text: &str) -> String {
             '\x7f' => out.push('\u{2421}'),
             c => out.push(c),
         }
-    }
-    out
-}
-
-fn report(body: &[u8], position: bool) -> Vec<String> {
-    let fields = report_fields(body);
-    let get = |code| fields.iter().find(|f| f.0 == code).map(|f| escape(&f.1));
-    let severity = get('V').unwrap_or_else(|| "NO SEVERITY".to_string());
-    let mut out = vec![format!(
-        "{severity} {}: {}",
-        get('C').unwrap_or_else(|| "NO SQLSTATE".to_string()),
-        get('M').unwrap_or_default()
-    )];
-    let mut add = |label: &str, code| out.extend(get(code).map(|v| format!("{label}: {v}")));
-    add("DETAIL", 'D');
-    add("HINT", 'H');
-    if position {
-        add("POSITION", 'P');
     }
     out
 }

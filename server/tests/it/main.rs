@@ -7,6 +7,7 @@
 
 mod answer;
 mod client;
+mod files;
 mod ops;
 mod script;
 mod sql;

@@ -3,7 +3,8 @@
 use std::time::{Duration, Instant};
 
 use crate::client::{Client, framed, report_fields};
-use crate::support::{Server, TempDir, address, command, free_port, refused, signal};
+use crate::files::TempDir;
+use crate::support::{Server, address, command, free_port, refused, signal};
 
 fn run(client: &mut Client, sql: &str) -> Vec<String> {
     client.column(sql).unwrap_or_else(|e| panic!("{sql}: {e}"))

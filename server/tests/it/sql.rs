@@ -7,10 +7,11 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use crate::answer;
-use crate::client::{Client, Message};
+use crate::answer::{Answer, Report};
+use crate::client::{Client, Fields, Message, report_fields};
+use crate::files::{scripts, shown};
 use crate::script::{self, Case, Script};
-use crate::support::{Target, rewriting, root, scripts};
+use crate::support::{Target, rewriting};
 
 #[derive(Clone, Copy, PartialEq, Debug)]
 enum Protocol {
@@ -102,7 +103,7 @@ fn run_cases(
         let mut answer = match run_case(target, &mut sessions, case, protocol, database) {
             Ok(messages) => {
                 let shows_position = if rewriting() { script.positions } else { true };
-                answer::lines(&messages, shows_position)
+                lines(&messages, shows_position)
             }
             Err(e) => {
                 sessions.remove(case.session.as_str());
@@ -144,7 +145,53 @@ fn run_case<'a>(
     }
 }
 
-/// The path as a message names it.
-fn shown(file: &Path) -> String {
-    file.strip_prefix(root()).unwrap_or(file).display().to_string()
+/// Turns the messages up to ReadyForQuery into lines; `position` says whether errors show where they are.
+fn lines(messages: &[Message], position: bool) -> Vec<String> {
+    let mut answer = Answer::default();
+    for message in messages {
+        let mut fields = Fields(&message.body);
+        match message.tag {
+            b'T' => {
+                let columns = (0..fields.i16()).map(|_| column(&mut fields));
+                answer.columns(columns);
+            }
+            b'D' => {
+                let values = (0..fields.i16()).map(|_| fields.value());
+                answer.row(values);
+            }
+            b'C' => answer.complete(&fields.cstr()),
+            b'I' => answer.empty(),
+            b'E' => answer.error(&report(&message.body, position)),
+            b'N' => answer.notice(&report(&message.body, position)),
+            // Steps of the extended protocol and changed settings: the wire scripts look at those.
+            b'Z' | b'1' | b'2' | b'n' | b't' | b'S' | b'K' => {}
+            tag => answer.other(format!("MESSAGE {}", tag as char)),
+        }
+    }
+    answer.lines()
+}
+
+/// A column of RowDescription: name, type OID, type modifier.
+fn column(fields: &mut Fields<'_>) -> (String, u32, i32) {
+    let name = fields.cstr();
+    fields.i32();
+    fields.i16();
+    let oid = fields.i32() as u32;
+    fields.i16();
+    let typmod = fields.i32();
+    fields.i16();
+    (name, oid, typmod)
+}
+
+fn report(body: &[u8], position: bool) -> Report {
+    let fields = report_fields(body);
+    let get = |code| fields.iter().find(|f| f.0 == code).map(|f| f.1.clone());
+    Report {
+        severity: get('V').unwrap_or_else(|| "NO SEVERITY".to_string()),
+        code: get('C').unwrap_or_else(|| "NO SQLSTATE".to_string()),
+        message: get('M').unwrap_or_default(),
+        detail: get('D'),
+        hint: get('H'),
+        position: get('P').filter(|_| position),
+    }
 }

@@ -4,39 +4,15 @@
 
 use std::io::Read;
 use std::net::{SocketAddr, TcpListener};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Child, Command, ExitStatus, Stdio};
-use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 use crate::client::Client;
+use crate::files::TempDir;
 
 /// How long a start or a stop may take on a loaded machine.
 const PROCESS_S_MAX: u64 = 60;
-
-/// A directory that goes with the value.
-pub(crate) struct TempDir(PathBuf);
-
-impl TempDir {
-    pub(crate) fn new() -> Self {
-        static NEXT: AtomicU32 = AtomicU32::new(0);
-        let name = format!("kalamdb-test-{}-{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed));
-        let path = std::env::temp_dir().join(name);
-        std::fs::create_dir_all(&path).expect("a temporary directory");
-        TempDir(path)
-    }
-
-    pub(crate) fn path(&self) -> &Path {
-        &self.0
-    }
-}
-
-impl Drop for TempDir {
-    fn drop(&mut self) {
-        // A directory that cannot be removed is no reason to fail a test.
-        let _ = std::fs::remove_dir_all(&self.0);
-    }
-}
 
 /// A port nobody listens on. Another process may take it first; the server then says so and the test fails by name.
 pub(crate) fn free_port() -> u16 {
@@ -216,32 +192,6 @@ fn postgres_address(url: &str) -> SocketAddr {
     let rest = rest.split_once('@').map_or(rest, |p| p.1);
     let host = rest.split('/').next().unwrap_or(rest).replace("localhost", "127.0.0.1");
     host.parse().unwrap_or_else(|_| panic!("KALAMDB_PG_URL must name an address and a port: {url}"))
-}
-
-/// The scripts under `testdata/<folder>` with one of these endings, in name order. `KALAMDB_SCRIPT` keeps those whose
-/// path contains it.
-pub(crate) fn scripts(folder: &str, ending: &str) -> Vec<PathBuf> {
-    let wanted = std::env::var("KALAMDB_SCRIPT").unwrap_or_default();
-    let mut found = Vec::new();
-    let mut folders = vec![root().join("testdata").join(folder)];
-    while let Some(folder) = folders.pop() {
-        for entry in std::fs::read_dir(&folder).unwrap_or_else(|e| panic!("{}: {e}", folder.display())) {
-            let path = entry.expect("a folder entry").path();
-            let text = path.to_string_lossy();
-            if path.is_dir() {
-                folders.push(path);
-            } else if text.ends_with(ending) && text.contains(&wanted) {
-                found.push(path);
-            }
-        }
-    }
-    found.sort();
-    found
-}
-
-/// The repository's root.
-pub(crate) fn root() -> &'static Path {
-    Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/.."))
 }
 
 /// True if the scripts' expectations are to be written from what PostgreSQL answers.

@@ -4,7 +4,7 @@
 
 use std::path::{Path, PathBuf};
 
-use crate::support::root;
+use crate::files::root;
 
 #[test]
 fn life_of_a_statement_names_what_exists() {

@@ -27,7 +27,8 @@ use std::time::{Duration, Instant};
 
 use crate::answer::escape;
 use crate::client::{Client, Fields, Message, cstr, framed, report_fields, startup};
-use crate::support::{Target, rewriting, root, scripts};
+use crate::files::{scripts, shown};
+use crate::support::{Target, rewriting};
 use crate::types;
 
 /// How long the answers to one group of commands may take.
@@ -63,10 +64,6 @@ fn wire() {
     }
     println!("{failures} failures in {groups} groups, {} files", files.len());
     assert_eq!(failures, 0, "failing groups");
-}
-
-fn shown(file: &Path) -> String {
-    file.strip_prefix(root()).unwrap_or(file).display().to_string()
 }
 
 /// Comments, then lines to send, then the lines that answer them.
