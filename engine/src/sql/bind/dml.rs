@@ -6,8 +6,7 @@
 use std::cell::RefCell;
 use std::sync::Arc;
 
-use datafusion::arrow::datatypes::{Field, Schema};
-use datafusion::common::{Column as DfColumn, DFSchema};
+use datafusion::common::Column as DfColumn;
 use datafusion::logical_expr::{Expr, LogicalPlan, LogicalPlanBuilder};
 use datafusion::sql::sqlparser::ast;
 use kalamdb_catalog::{CachedTableData, ColumnDefinition, PgType, Result, SqlError, SqlState};
@@ -233,48 +232,6 @@ impl Binder<'_> {
         let ctx = Env { parent: None, outer: &outer }.ctx(&scope, Clause::Values, &applies);
         let typed = self.expr(e, &ctx)?;
         self.assign_to(typed, column, "VALUES")
-    }
-
-    /// WHERE of COPY FROM, over a row of all live columns.
-    pub(crate) fn copy_condition(
-        &mut self,
-        table: &Arc<CachedTableData>,
-        condition: &ast::Expr,
-    ) -> Result<(Expr, DFSchema)> {
-        let definition = &table.definition;
-        let columns: Vec<ScopeColumn> = definition
-            .live_columns()
-            .map(|(i, c)| ScopeColumn {
-                name: c.name.clone(),
-                typed: Typed {
-                    typmod: c.typmod,
-                    ..Typed::new(Expr::Column(DfColumn::new_unqualified(c.name.clone())), c.ty)
-                },
-                table: definition.oid,
-                attribute: i as i16 + 1,
-            })
-            .collect();
-        let fields: Vec<Field> = columns.iter().map(|c| Field::new(&c.name, c.typed.ty.arrow(), true)).collect();
-        let relation = Relation {
-            name: definition.name.clone(),
-            schema: self.catalog.schema(definition.schema).map(|s| s.name.clone()),
-            columns: columns.clone(),
-            system: Vec::new(),
-            named: true,
-            base: false,
-        };
-        let scope = Scope { relations: vec![relation], columns };
-        let (applies, outer) = (RefCell::new(Vec::new()), RefCell::new(Vec::new()));
-        let ctx = Env { parent: None, outer: &outer }.ctx(&scope, Clause::CopyWhere, &applies);
-        let bound = self.expr(condition, &ctx)?;
-        let condition = self.boolean(bound, "WHERE")?;
-        if !applies.borrow().is_empty() {
-            return Err(SqlError::new(
-                SqlState::FEATURE_NOT_SUPPORTED,
-                "cannot use subquery in COPY FROM WHERE condition",
-            ));
-        }
-        Ok((condition, planning(DFSchema::try_from(Schema::new(fields)))?))
     }
 
     /// Converts for a column: 42804 if there is no assignment cast.

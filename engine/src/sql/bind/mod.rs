@@ -8,6 +8,7 @@
 //! - `from`, `select`, `group`, `window`, `setop` `limit`, `sets` bind queries; `dml` the statements that write
 
 mod constant;
+mod copy;
 mod dml;
 mod expr;
 mod from;

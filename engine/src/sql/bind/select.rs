@@ -582,7 +582,8 @@ impl Binder<'_> {
             let parts = parts.chain(params.order_by.iter_mut().map(|s| &mut s.expr)).chain(filter);
             for (i, part) in parts.enumerate() {
                 let varies = part.exists(|e| Ok(matches!(e, Expr::Placeholder(_)))).unwrap_or(false);
-                if !varies && !(constant && i == 0) {
+                let looked_up = constant && i == 0;
+                if !varies && !looked_up {
                     continue;
                 }
                 let name = match columns.iter().find(|(e, _)| e == part) {
