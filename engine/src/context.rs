@@ -8,6 +8,7 @@ use kalamdb_catalog::{Catalog, Oid, Result, SchemaRegistry, SqlError, SqlState, 
 
 use crate::clock;
 use crate::limits;
+use crate::providers::ColumnCache;
 use crate::settings::Settings;
 use crate::sql::plan::Engine;
 use crate::storage::{Batch, Storage, StorageOptions, catalog_store};
@@ -57,7 +58,8 @@ impl AppContext {
         let txns = TxnManager::open(Arc::clone(&storage), Arc::clone(&registry), txn_options)?;
         let referenced: HashSet<StorageId> = catalog.tables().map(|t| t.definition.storage).collect();
         storage.drop_unreferenced(&referenced)?;
-        let engine = Engine::new(settings.query_memory_bytes, &settings.data_dir.join("spill"))?;
+        let columns = Arc::new(ColumnCache::new(settings.column_cache_bytes));
+        let engine = Engine::new(settings.query_memory_bytes, &settings.data_dir.join("spill"), columns)?;
         Ok(Arc::new(AppContext {
             node_id: settings.node_id.clone(),
             settings,

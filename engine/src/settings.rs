@@ -14,6 +14,8 @@ pub struct Settings {
     pub write_buffer_bytes: usize,
     /// What sorts, joins and aggregates of all running queries may hold together; beyond it they spill or end with 53200.
     pub query_memory_bytes: usize,
+    /// Columns of tables kept as scans decoded them.
+    pub column_cache_bytes: usize,
     pub change_log_bytes_max: u64,
     pub change_log_age_max: Duration,
 }

@@ -80,6 +80,7 @@ pub(crate) struct Config {
     pub(crate) block_cache_bytes: usize,
     pub(crate) write_buffer_bytes: usize,
     pub(crate) query_memory_bytes: usize,
+    pub(crate) column_cache_bytes: usize,
     pub(crate) change_log_bytes_max: u64,
     pub(crate) change_log_age_max: Duration,
     unknown_environment: Vec<String>,
@@ -245,6 +246,16 @@ pub(crate) const KEYS: &[Key] = &[
             Ok(())
         },
     },
+    Key {
+        name: "query.column_cache",
+        env: "KALAMDB_QUERY_COLUMN_CACHE",
+        default: "256MB",
+        help: "memory for columns of tables as the last scan read them; 0B keeps none",
+        set: |config, value| {
+            config.column_cache_bytes = bytes(value, 0)? as usize;
+            Ok(())
+        },
+    },
 ];
 
 const EXAMPLE: &str = "\
@@ -383,6 +394,7 @@ impl Config {
             block_cache_bytes: self.block_cache_bytes,
             write_buffer_bytes: self.write_buffer_bytes,
             query_memory_bytes: self.query_memory_bytes,
+            column_cache_bytes: self.column_cache_bytes,
             change_log_bytes_max: self.change_log_bytes_max,
             change_log_age_max: self.change_log_age_max,
         }

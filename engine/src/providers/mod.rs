@@ -3,6 +3,7 @@
 //! A provider knows the relation, nothing of the session: the snapshot and the session come with the plan's execution, so
 //! that plans can be kept.
 
+mod column_cache;
 mod pushdown;
 mod returned;
 mod scan;
@@ -18,6 +19,7 @@ use kalamdb_catalog::{CachedTableData, PgType, TableKind};
 
 use crate::storage::ScanColumn;
 
+pub use column_cache::ColumnCache;
 pub use table::StoredTable;
 
 /// Hidden column: a row's key. UPDATE and DELETE read it.

@@ -12,13 +12,14 @@ use datafusion::physical_expr::{EquivalenceProperties, PhysicalExpr};
 use datafusion::physical_plan::execution_plan::{Boundedness, EmissionType};
 use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
 use datafusion::physical_plan::{DisplayAs, DisplayFormatType, ExecutionPlan, Partitioning, PlanProperties};
-use futures::stream;
-use kalamdb_catalog::{CachedTableData, SqlError};
+use futures::{StreamExt, stream};
+use kalamdb_catalog::{CachedTableData, Oid, SqlError, TableKind};
 
+use super::column_cache::{Chunks, Collected, TableState};
 use super::pushdown::KeyRange;
 use crate::sql::plan::StatementContext;
 use crate::sql::udf::df_error;
-use crate::storage::{BatchDecoder, RowLayout, ScanColumn};
+use crate::storage::{BatchDecoder, RowLayout, ScanColumn, keys};
 use crate::txn::TxnScan;
 
 /// Rows in a batch.
@@ -32,6 +33,8 @@ pub(super) struct ScanExec {
     ranges: Vec<KeyRange>,
     limit: Option<usize>,
     statement: Arc<StatementContext>,
+    /// Whole rows of a user's table, from the first to the last: what a cache of columns can hold.
+    cacheable: bool,
     properties: Arc<PlanProperties>,
 }
 
@@ -52,7 +55,21 @@ impl ScanExec {
             Boundedness::Bounded,
         );
         let name = table.definition.name.clone();
-        ScanExec { name, layout, schema, columns, ranges, limit, statement, properties: Arc::new(properties) }
+        let cacheable = matches!(table.definition.kind, TableKind::Shared)
+            && limit.is_none()
+            && columns.iter().all(|c| matches!(c, ScanColumn::User(_)))
+            && matches!(ranges.as_slice(), [only] if *only == keys::storage_range(layout.storage));
+        ScanExec {
+            name,
+            layout,
+            schema,
+            columns,
+            ranges,
+            limit,
+            statement,
+            cacheable,
+            properties: Arc::new(properties),
+        }
     }
 }
 
@@ -93,7 +110,13 @@ impl ExecutionPlan for ScanExec {
         if partition != 0 {
             return Err(DataFusionError::Internal("a scan has one partition".to_owned()));
         }
+        if let Some(chunks) = self.cached() {
+            return Ok(self.serve(chunks));
+        }
         let state = ScanState {
+            collected: self.cacheable.then(|| self.statement.columns.collect(&self.users())),
+            table: (self.layout.storage, self.layout.schema_version),
+            oid: self.layout.oid,
             statement: Arc::clone(&self.statement),
             layout: Arc::clone(&self.layout),
             columns: self.columns.clone(),
@@ -116,7 +139,45 @@ impl ExecutionPlan for ScanExec {
     }
 }
 
+impl ScanExec {
+    /// The positions of the user's columns.
+    fn users(&self) -> Vec<usize> {
+        let user = |c: &ScanColumn| match c {
+            ScanColumn::User(i) => Some(*i),
+            _ => None,
+        };
+        self.columns.iter().filter_map(user).collect()
+    }
+
+    /// What the last scan of the same rows has left.
+    fn cached(&self) -> Option<Chunks> {
+        let reader = &self.statement.reader;
+        let last_write = self.cacheable.then(|| reader.last_write(self.layout.oid)).flatten()?;
+        let state = (self.layout.storage, self.layout.schema_version);
+        self.statement.columns.get(state, &self.users(), reader.snapshot_seq(), last_write)
+    }
+
+    fn serve(&self, chunks: Chunks) -> SendableRecordBatchStream {
+        let (schema, named) = (Arc::clone(&self.schema), Arc::clone(&self.schema));
+        let statement = Arc::clone(&self.statement);
+        let rows = stream::iter(chunks).then(move |(rows, columns)| {
+            let (named, statement) = (Arc::clone(&named), Arc::clone(&statement));
+            async move {
+                tokio::task::consume_budget().await;
+                statement.cancel.check().map_err(df_error)?;
+                let options = RecordBatchOptions::new().with_row_count(Some(rows));
+                Ok(RecordBatch::try_new_with_options(named, columns, &options)?)
+            }
+        });
+        Box::pin(RecordBatchStreamAdapter::new(schema, rows))
+    }
+}
+
 struct ScanState {
+    /// What goes to the cache at the end.
+    collected: Option<Collected>,
+    table: TableState,
+    oid: Oid,
     statement: Arc<StatementContext>,
     layout: Arc<RowLayout>,
     columns: Vec<ScanColumn>,
@@ -147,13 +208,23 @@ impl ScanState {
         }
         let rows = batch.len();
         if rows == 0 {
+            self.keep();
             return Ok(None);
         }
         self.left -= rows.min(self.left);
         let arrays = batch.finish()?;
+        self.collected = self.collected.take().and_then(|mut c| c.push(rows, &arrays).then_some(c));
         let options = RecordBatchOptions::new().with_row_count(Some(rows));
         RecordBatch::try_new_with_options(Arc::clone(&self.schema), arrays, &options)
             .map(Some)
             .map_err(|e| SqlError::internal(e.to_string()))
+    }
+
+    /// The whole table has been read.
+    fn keep(&mut self) {
+        let reader = &self.statement.reader;
+        if let (Some(collected), Some(last_write)) = (self.collected.take(), reader.last_write(self.oid)) {
+            self.statement.columns.put(self.table, reader.snapshot_seq(), last_write, collected);
+        }
     }
 }

@@ -232,6 +232,7 @@ impl Session {
         let context = Arc::clone(&self.context);
         match &mut self.state {
             State::Implicit(txn) | State::Block(txn) => {
+                txn.settle();
                 context.set_catalog(txn.catalog());
                 Ok(txn)
             }

@@ -31,12 +31,16 @@ impl Dialect for Postgres {
         allow_extract_custom allow_extract_single_quotes supports_create_index_with_clause
         supports_explain_with_utility_options supports_listen_notify supports_factorial_operator
         supports_bitwise_shift_operators supports_comment_on supports_load_extension
-        supports_named_fn_args_with_colon_operator supports_named_fn_args_with_expr_name
         supports_empty_projections supports_nested_comments supports_string_escape_constant
         supports_numeric_literal_underscores supports_array_typedef_with_brackets supports_geometric_types
         supports_set_names supports_alter_column_type_using supports_notnull_operator supports_interval_options
         supports_insert_table_alias supports_create_table_like_parenthesized supports_select_wildcard_with_alias
         supports_comma_separated_trim supports_xml_expressions supports_comment_optimizer_hint
+    }
+
+    /// `make_interval(days := 1)`, beside `=>`.
+    fn supports_named_fn_args_with_assignment_operator(&self) -> bool {
+        true
     }
 
     fn identifier_quote_style(&self, identifier: &str) -> Option<char> {

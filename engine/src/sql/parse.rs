@@ -76,6 +76,7 @@ impl<'a> Sql<'a> {
             };
             SqlError::new(SqlState::SYNTAX_ERROR, what).at(at)
         })?;
+        check_numbers(source, &tokens)?;
         let inner = Parser::new(&DIALECT).with_recursion_limit(DEPTH_MAX).with_tokens_with_locations(prepared(tokens));
         Ok(Sql { inner, source })
     }
@@ -856,6 +857,24 @@ fn split_items(tokens: &[TokenWithSpan]) -> Vec<Vec<TokenWithSpan>> {
     }
     items.retain(|i| !i.is_empty());
     items
+}
+
+/// 42601 for a number that runs into a name: `123abc` is neither.
+fn check_numbers(source: &str, tokens: &[TokenWithSpan]) -> Result<()> {
+    for pair in tokens.windows(2) {
+        if let [
+            TokenWithSpan { token: Token::Number(digits, _), span },
+            TokenWithSpan { token: Token::Word(word), span: next },
+        ] = pair
+            && span.end == next.start
+            && word.quote_style.is_none()
+        {
+            let near: String = digits.chars().chain(word.value.chars().take(1)).collect();
+            let message = format!("trailing junk after numeric literal at or near \"{near}\"");
+            return Err(SqlError::new(SqlState::SYNTAX_ERROR, message).at(position(source, *span)));
+        }
+    }
+    Ok(())
 }
 
 /// What the tokens mean in PostgreSQL before its grammar sees them: CREATE NAMESPACE is CREATE SCHEMA, ONLY is nothing where

@@ -31,6 +31,7 @@ use super::apply::{ApplyExec, ApplyNode};
 use super::runner::{Runner, tame};
 use super::series::{SeriesExec, SeriesNode};
 use super::udf::SessionExtension;
+use crate::providers::ColumnCache;
 use crate::session::{CancelHandle, SessionContext};
 use crate::sql::RowStream;
 use crate::txn::TxnReader;
@@ -40,6 +41,7 @@ pub struct StatementContext {
     pub session: Arc<SessionContext>,
     pub reader: TxnReader,
     pub cancel: CancelHandle,
+    pub columns: Arc<ColumnCache>,
     /// What statements of WITH that write have returned, by their numbers.
     pub returned: Mutex<HashMap<usize, Vec<RecordBatch>>>,
 }
@@ -57,13 +59,15 @@ const PHYSICAL_RULE_LEFT_OUT: &str = "FilterPushdown";
 
 /// DataFusion, set up for KalamDB.
 pub struct Engine {
+    /// What scans have decoded.
+    pub columns: Arc<ColumnCache>,
     state: SessionState,
     runner: Runner,
 }
 
 impl Engine {
     /// `memory_bytes` bounds what all running queries may hold for sorts, joins and aggregates together.
-    pub fn new(memory_bytes: usize, spill_dir: &std::path::Path) -> Result<Engine> {
+    pub fn new(memory_bytes: usize, spill_dir: &std::path::Path, columns: Arc<ColumnCache>) -> Result<Engine> {
         let threads = std::thread::available_parallelism().map_or(1, usize::from);
         let mut config = SessionConfig::new()
             .with_target_partitions(threads)
@@ -91,7 +95,7 @@ impl Engine {
             .with_query_planner(Arc::new(Planner))
             .with_default_features()
             .build();
-        Ok(Engine { state, runner: Runner::new(threads)? })
+        Ok(Engine { columns, state, runner: Runner::new(threads)? })
     }
 
     /// The state for one statement.

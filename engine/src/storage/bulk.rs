@@ -202,7 +202,7 @@ impl BulkWriter {
 }
 
 /// Removed when dropped, unless ingestion has moved it away.
-struct TemporaryFile(PathBuf);
+pub(super) struct TemporaryFile(pub(super) PathBuf);
 
 impl Drop for TemporaryFile {
     fn drop(&mut self) {

@@ -52,28 +52,41 @@ impl Batch {
         old: Option<&[u8]>,
         new: Option<&[u8]>,
     ) -> usize {
-        let op = match (old, new) {
-            (None, _) => ChangeOp::Insert,
-            (Some(_), Some(_)) => ChangeOp::Update,
-            (Some(_), None) => ChangeOp::Delete,
-        };
-        let version = new.or(old).and_then(|row| row.first_chunk::<2>()).copied().unwrap_or_default();
-        let (old_len, old) = old.map_or((u32::MAX, &[][..]), |o| (o.len() as u32, o));
-        let new = new.unwrap_or_default();
-        let mut value = Vec::with_capacity(HEAD_LEN + key.len() + old.len() + new.len());
-        value.push(op as u8);
-        value.extend_from_slice(&table.to_le_bytes());
-        value.extend_from_slice(&version);
-        value.extend_from_slice(&(key.len() as u32).to_le_bytes());
-        value.extend_from_slice(&old_len.to_le_bytes());
-        for part in [key, old, new] {
-            value.extend_from_slice(part);
-        }
-        let mut name = [0; 12];
-        name[..8].copy_from_slice(&seq.to_be_bytes());
-        name[8..].copy_from_slice(&index.to_be_bytes());
+        let mut value = Vec::new();
+        encode(&mut value, table, key, old, new);
+        let name = name(seq, index);
         self.inner.put_cf(storage.changelog(), name, &value);
         name.len() + value.len()
+    }
+}
+
+/// A change's key.
+pub(super) fn name(seq: u64, index: u32) -> [u8; 12] {
+    let mut name = [0; 12];
+    name[..8].copy_from_slice(&seq.to_be_bytes());
+    name[8..].copy_from_slice(&index.to_be_bytes());
+    name
+}
+
+/// Writes a change's value; at least one of `old` and `new` is there.
+pub(super) fn encode(value: &mut Vec<u8>, table: Oid, key: &[u8], old: Option<&[u8]>, new: Option<&[u8]>) {
+    let op = match (old, new) {
+        (None, _) => ChangeOp::Insert,
+        (Some(_), Some(_)) => ChangeOp::Update,
+        (Some(_), None) => ChangeOp::Delete,
+    };
+    let version = new.or(old).and_then(|row| row.first_chunk::<2>()).copied().unwrap_or_default();
+    let (old_len, old) = old.map_or((u32::MAX, &[][..]), |o| (o.len() as u32, o));
+    let new = new.unwrap_or_default();
+    value.clear();
+    value.reserve(HEAD_LEN + key.len() + old.len() + new.len());
+    value.push(op as u8);
+    value.extend_from_slice(&table.to_le_bytes());
+    value.extend_from_slice(&version);
+    value.extend_from_slice(&(key.len() as u32).to_le_bytes());
+    value.extend_from_slice(&old_len.to_le_bytes());
+    for part in [key, old, new] {
+        value.extend_from_slice(part);
     }
 }
 

@@ -14,6 +14,7 @@ mod iter;
 pub mod keys;
 mod open;
 pub mod row_codec;
+mod run;
 mod store;
 
 pub use batch::{UNCOMMITTED, ctid, xmin};
@@ -22,6 +23,7 @@ pub use change_log::{Change, ChangeIter, ChangeOp};
 pub use iter::{RowIter, RowRef};
 pub use keys::{encode_key, row_id_key};
 pub use row_codec::{BatchDecoder, RowLayout, RowMeta, ScanColumn};
+pub(crate) use run::SortedRows;
 pub use store::{Batch, Storage, StorageOptions, Version};
 
 #[cfg(test)]

@@ -144,6 +144,13 @@ fn family_options(cache: &Cache, write_buffer_bytes: usize) -> Options {
     family
 }
 
+/// What files made for the change log must share with the family: its compression.
+pub(super) fn changelog_options() -> Options {
+    let mut family = Options::default();
+    family.set_compression_type(DBCompressionType::Lz4);
+    family
+}
+
 fn data_options(cache: &Cache, options: &StorageOptions, horizon: &Arc<AtomicU64>) -> Options {
     let mut data = Options::default();
     data.set_compression_type(DBCompressionType::Lz4);

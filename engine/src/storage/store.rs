@@ -107,6 +107,7 @@ impl Storage {
                 storage.write(batch, true)?;
             }
         }
+        storage.drop_pending_run()?;
         storage.fresh = storage.last_seq()? == 0;
         Ok(storage)
     }
@@ -309,7 +310,7 @@ impl Storage {
             iter.status().map_err(|e| error::convert(&e))?;
         }
         if !batch.is_empty() {
-            self.write(Batch { inner: batch, key: Vec::new() }, false)?;
+            self.write(Batch::of(batch), false)?;
         }
         Ok(waiting)
     }
@@ -342,6 +343,11 @@ impl Storage {
         &self.data_options
     }
 
+    /// For files of the change log that are made for ingestion.
+    pub(super) fn changelog_options(&self) -> Options {
+        open::changelog_options()
+    }
+
     pub(super) fn data(&self) -> &ColumnFamily {
         self.family(CF_DATA)
     }
@@ -360,6 +366,10 @@ impl Storage {
 }
 
 impl Batch {
+    pub(super) fn of(inner: WriteBatch) -> Batch {
+        Batch { inner, key: Vec::new() }
+    }
+
     /// Adds a version of a row; an empty `row` is its deletion.
     pub fn put_row(&mut self, storage: &Storage, key: &[u8], seq: u64, row: &[u8]) {
         self.key.clear();

@@ -2,7 +2,8 @@
 //!
 //! Transactions that wait are merged into one batch and one fsync, each with a sequence number of its own, in the order
 //! of the queue. The steps are those of design.md, section 4; after the write nothing can fail. A transaction with
-//! catalog changes commits alone, because it is checked against the catalog that its predecessor leaves.
+//! catalog changes commits alone, because it is checked against the catalog that its predecessor leaves; so does a long
+//! run of inserts, which becomes files of its own.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -12,8 +13,18 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::locks::{Held, conflict};
 use super::manager::Shared;
+use super::run::Run;
 use super::write_set::WriteSet;
-use crate::storage::Batch;
+use crate::storage::{Batch, SortedRows};
+
+impl SortedRows for Run {
+    fn table(&self) -> kalamdb_catalog::Oid {
+        Run::table(self)
+    }
+    fn rows(&self) -> Box<dyn Iterator<Item = (&[u8], &[u8])> + '_> {
+        Box::new(self.iter())
+    }
+}
 
 /// Transactions in one batch.
 const GROUP_MAX: usize = 512;
@@ -23,6 +34,8 @@ const GROUP_BYTES_MAX: usize = 4 << 20;
 /// What a transaction hands over to be committed.
 pub(super) struct CommitWork {
     pub(super) writes: Arc<WriteSet>,
+    /// Inserted rows, if they are all there is.
+    pub(super) run: Option<Run>,
     pub(super) changes: Vec<CatalogChange>,
     /// Storages filled in bulk; the commit makes them part of the catalog, or they go.
     pub(super) bulk: Vec<StorageId>,
@@ -50,7 +63,7 @@ pub(super) fn run(shared: &Shared, mut queue: mpsc::Receiver<CommitRequest>) {
         let mut next = Some(first);
         while let Some(request) = next {
             bytes += request.work.writes.bytes();
-            let alone = !request.work.changes.is_empty();
+            let alone = !request.work.changes.is_empty() || request.work.run.is_some();
             if alone {
                 commit(shared, std::mem::take(&mut group));
             }
@@ -104,6 +117,10 @@ fn write(shared: &Shared, group: &[CommitRequest], base: u64) -> Result<Vec<Stor
     for (request, seq) in group.iter().zip(base + 1..) {
         log_bytes += fill(shared, &mut batch, &request.work.writes, seq, &mut deleted);
         sync |= request.work.sync;
+    }
+    if let [CommitRequest { work: CommitWork { run: Some(run), .. }, .. }] = group {
+        log_bytes += shared.storage.write_run(run, base + 1)?;
+        batch.end_run(&shared.storage);
     }
     let last = base + group.len() as u64;
     batch.put_last_seq(&shared.storage, last);

@@ -68,7 +68,7 @@ impl Locks {
         }
     }
 
-    fn table(&self, oid: Oid) -> Arc<Table> {
+    pub(super) fn table(&self, oid: Oid) -> Arc<Table> {
         Arc::clone(self.tables.lock().entry(oid).or_default())
     }
 

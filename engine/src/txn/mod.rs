@@ -8,6 +8,7 @@ mod locks;
 mod manager;
 mod reader;
 mod row_ids;
+mod run;
 mod snapshots;
 mod statement;
 mod transaction;

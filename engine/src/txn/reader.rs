@@ -6,8 +6,9 @@ use std::ops::Bound;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use kalamdb_catalog::Result;
+use kalamdb_catalog::{Oid, Result};
 
+use super::locks::Locks;
 use super::snapshots::Snapshot;
 use super::write_set::WriteSet;
 use crate::storage::{BatchDecoder, RowIter, RowMeta, RowRef, Storage, UNCOMMITTED};
@@ -22,11 +23,18 @@ pub struct TxnReader {
     pub(super) storage: Arc<Storage>,
     pub(super) snapshot: Arc<Snapshot>,
     pub(super) writes: Arc<WriteSet>,
+    pub(super) locks: Arc<Locks>,
 }
 
 impl TxnReader {
     pub fn snapshot_seq(&self) -> u64 {
         self.snapshot.seq()
+    }
+
+    /// The last commit that wrote rows of a user's table, as far as this process knows. None if the transaction itself has
+    /// written anything.
+    pub fn last_write(&self, table: Oid) -> Option<u64> {
+        self.writes.is_empty().then(|| self.locks.table(table).last_write())
     }
 
     /// The row of a key.

@@ -14,6 +14,7 @@ use kalamdb_catalog::{Oid, Result, SqlError, SqlState, StorageId};
 
 use super::locks::{Held, Table, conflict};
 use super::reader::TxnReader;
+use super::run::Run;
 use super::write_set::ENTRY_BYTES;
 use crate::storage::RowLayout;
 
@@ -57,6 +58,8 @@ pub enum ApplyOutcome {
 pub struct StatementWrites {
     pub(super) reader: TxnReader,
     pub(super) ops: BTreeMap<Bytes, Op>,
+    /// Inserted rows with ascending keys; while there are any, there are no `ops`.
+    pub(super) run: Run,
     held: Arc<Held>,
     /// Tables locked by this statement; mostly one.
     tables: Vec<(Oid, Arc<Table>)>,
@@ -98,6 +101,7 @@ impl StatementWrites {
         StatementWrites {
             reader,
             ops: BTreeMap::new(),
+            run: Run::default(),
             held,
             tables: Vec::new(),
             ceiling: None,
@@ -114,14 +118,23 @@ impl StatementWrites {
         key: impl Into<Vec<u8>>,
         row: impl Into<Vec<u8>>,
     ) -> Result<InsertOutcome> {
-        let (key, row) = (Bytes::from(key.into()), Bytes::from(row.into()));
+        let (key, row) = (key.into(), row.into());
         let lock = self.share(table.oid)?;
         self.count(key.len() + row.len())?;
         // Hidden row ids are never given twice: nothing to lock, nothing to find.
-        if table.layout.has_primary_key {
-            if self.held.row(&key).is_err() {
-                return Ok(InsertOutcome::Conflict);
+        if table.layout.has_primary_key && self.held.row(&key).is_err() {
+            return Ok(InsertOutcome::Conflict);
+        }
+        if self.ops.is_empty() && self.run.takes(table.oid, &key) {
+            if table.layout.has_primary_key && !self.is_above_all(table, &lock, &key)? && self.exists(&key)? {
+                return Ok(InsertOutcome::Duplicate);
             }
+            self.run.push(table.oid, &key, &row);
+            return Ok(InsertOutcome::Ok);
+        }
+        self.spill();
+        let (key, row) = (Bytes::from(key), Bytes::from(row));
+        if table.layout.has_primary_key {
             if let Some(op) = self.ops.get_mut(&key) {
                 if op.new.is_some() {
                     return Ok(InsertOutcome::Duplicate);
@@ -163,6 +176,7 @@ impl StatementWrites {
         new_key: impl Into<Vec<u8>>,
         new_row: impl Into<Vec<u8>>,
     ) -> Result<bool> {
+        self.spill();
         let (new_key, new_row) = (Bytes::from(new_key.into()), Bytes::from(new_row.into()));
         if *new_key == *old_key {
             return self.change(table, old_key, old_row, Some(new_row));
@@ -191,14 +205,26 @@ impl StatementWrites {
 
     /// Rows changed so far, by key.
     pub fn len(&self) -> usize {
-        self.ops.len()
+        self.ops.len() + self.run.len()
     }
 
     pub fn is_empty(&self) -> bool {
-        self.ops.is_empty()
+        self.ops.is_empty() && self.run.is_empty()
+    }
+
+    /// The run becomes writes like others, which can be looked up.
+    fn spill(&mut self) {
+        if self.run.is_empty() {
+            return;
+        }
+        let run = std::mem::take(&mut self.run);
+        let table = run.table();
+        let op = |(key, row)| (key, Op { table, old: None, new: Some(row), moved: false, clash: None });
+        self.ops.extend(run.into_rows().map(op));
     }
 
     fn change(&mut self, table: &TableRef, key: &[u8], old_row: &[u8], new: Option<Bytes>) -> Result<bool> {
+        self.spill();
         let lock = self.share(table.oid)?;
         self.held.row(key)?;
         // Not only when the lock is new: it may be left from a statement that failed this very check. What this

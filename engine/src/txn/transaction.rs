@@ -9,10 +9,14 @@ use super::commit::{CommitRequest, CommitWork};
 use super::locks::{Held, conflict};
 use super::manager::TxnManager;
 use super::reader::TxnReader;
+use super::run::Run;
 use super::snapshots::Snapshot;
 use super::statement::{ApplyOutcome, StatementWrites};
 use super::write_set::WriteSet;
 use crate::storage::BulkWriter;
+
+/// Bytes of inserted rows from which on a commit of nothing else writes files: `storage::run`. Below it the log is faster.
+const RUN_BYTES_MIN: usize = 8 << 20;
 
 /// A row of a system table that DDL writes.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -36,6 +40,8 @@ pub struct Transaction {
     /// Committed at the snapshot, with this transaction's changes over it.
     catalog: Arc<Catalog>,
     writes: Arc<WriteSet>,
+    /// Rows that the last statement inserted, while they are all there is and nobody has asked for them.
+    run: Option<Run>,
     changes: Vec<CatalogChange>,
     /// Storages filled by bulk writes of this transaction.
     bulk: Vec<StorageId>,
@@ -52,6 +58,7 @@ impl Transaction {
             snapshot,
             catalog,
             writes: Arc::default(),
+            run: None,
             changes: Vec::new(),
             bulk: Vec::new(),
             read_only: false,
@@ -85,12 +92,22 @@ impl Transaction {
         }
     }
 
+    /// Makes what earlier statements wrote readable: before each statement.
+    pub fn settle(&mut self) {
+        if let Some(run) = self.run.take() {
+            let table = run.table();
+            Arc::make_mut(&mut self.writes).put_all(run.into_rows(), table);
+        }
+    }
+
     /// What a statement reads: frozen at this moment.
     pub fn reader(&self) -> TxnReader {
+        debug_assert!(self.run.is_none(), "a statement begins without Transaction::settle");
         TxnReader {
             storage: Arc::clone(&self.manager.shared.storage),
             snapshot: Arc::clone(&self.snapshot),
             writes: Arc::clone(&self.writes),
+            locks: Arc::clone(&self.manager.shared.locks),
         }
     }
 
@@ -106,12 +123,19 @@ impl Transaction {
         if let Some((table, row)) = statement.find_duplicate()? {
             return Ok(ApplyOutcome::Duplicate { table, row });
         }
-        let StatementWrites { reader, ops, .. } = statement;
+        let StatementWrites { reader, ops, run, .. } = statement;
         drop(reader);
-        if ops.is_empty() {
+        if run.bytes() >= RUN_BYTES_MIN && !self.has_writes() {
+            self.run = Some(run);
+            return Ok(ApplyOutcome::Ok);
+        }
+        self.settle();
+        if ops.is_empty() && run.is_empty() {
             return Ok(ApplyOutcome::Ok);
         }
         let writes = Arc::make_mut(&mut self.writes);
+        let table = run.table();
+        writes.put_all(run.into_rows(), table);
         for (key, op) in ops {
             writes.put(key, op.table, op.old, op.new);
         }
@@ -142,6 +166,7 @@ impl Transaction {
     /// changed since the snapshot.
     pub fn ddl(&mut self, change: CatalogChange, rows: Vec<CatalogWrite>) -> Result<()> {
         self.check_open()?;
+        self.settle();
         let snapshot = self.snapshot.seq();
         let relation = match &change {
             CatalogChange::PutTable(table) => Some(table.oid),
@@ -203,7 +228,7 @@ impl Transaction {
 
     /// True if there is anything to commit.
     pub fn has_writes(&self) -> bool {
-        !self.writes.is_empty() || !self.changes.is_empty()
+        !self.writes.is_empty() || !self.changes.is_empty() || self.run.is_some()
     }
 
     /// Commits; the sequence number is the commit's, or the snapshot's if there was nothing to write. With `sync` the
@@ -224,6 +249,7 @@ impl Transaction {
         let (reply, answer) = tokio::sync::oneshot::channel();
         let work = CommitWork {
             writes: std::mem::take(&mut self.writes),
+            run: self.run.take(),
             changes: std::mem::take(&mut self.changes),
             bulk: std::mem::take(&mut self.bulk),
             held: Arc::clone(&self.held),
@@ -240,6 +266,7 @@ impl Transaction {
     pub fn rollback(&mut self) {
         if !self.ended {
             self.writes = Arc::default();
+            self.run = None;
             self.changes.clear();
             self.end();
         }

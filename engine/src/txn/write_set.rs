@@ -39,6 +39,13 @@ impl WriteSet {
         self.rows.insert(key, Written { table, before, after });
     }
 
+    /// Adds inserted rows, in key order.
+    pub(super) fn put_all(&mut self, rows: impl Iterator<Item = (Bytes, Bytes)>, table: Oid) {
+        for (key, row) in rows {
+            self.put(key, table, None, Some(row));
+        }
+    }
+
     pub(super) fn get(&self, key: &[u8]) -> Option<&Written> {
         self.rows.get(key)
     }

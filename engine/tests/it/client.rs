@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use datafusion::arrow::array::RecordBatch;
 use futures::StreamExt;
-use kalamdb_catalog::{PgType, Result, SqlError, SqlState};
+use kalamdb_catalog::{Catalog, PgType, Result, SqlError, SqlState};
 use kalamdb_engine::Settings;
 use kalamdb_engine::context::AppContext;
 use kalamdb_engine::session::{
@@ -39,6 +39,7 @@ impl Engine {
             block_cache_bytes: 16 << 20,
             write_buffer_bytes: 16 << 20,
             query_memory_bytes: 256 << 20,
+            column_cache_bytes: 16 << 20,
             change_log_bytes_max: 16 << 20,
             change_log_age_max: Duration::from_secs(86_400),
         });
@@ -132,10 +133,15 @@ impl Client {
         let bound = self.session.bind(&prepared, &parameters, "")?;
         let tag = match self.session.execute(&bound).await? {
             Response::Rows { columns, rows, tag } => {
-                let announced = prepared.columns.as_ref().map(|columns| shown_columns(columns));
-                assert_eq!(announced.as_ref(), Some(&shown_columns(&columns)), "columns of Describe and of the rows");
+                let announced =
+                    prepared.columns.as_ref().map(|columns| shown_columns(columns, &self.session.context().catalog()));
+                assert_eq!(
+                    announced.as_ref(),
+                    Some(&shown_columns(&columns, &self.session.context().catalog())),
+                    "columns of Describe and of the rows"
+                );
                 self.tell_notices(answer);
-                answer.columns(shown_columns(&columns));
+                answer.columns(shown_columns(&columns, &self.session.context().catalog()));
                 let count = self.rows(&columns, rows, answer).await?;
                 match tag {
                     "SHOW" | "EXPLAIN" => tag.to_owned(),
@@ -209,8 +215,8 @@ impl Client {
     }
 }
 
-fn shown_columns(columns: &[Column]) -> Vec<(String, u32, i32)> {
-    columns.iter().map(|c| (c.name.clone(), c.ty.oid(), c.typmod)).collect()
+fn shown_columns(columns: &[Column], catalog: &Catalog) -> Vec<(String, u32, i32)> {
+    columns.iter().map(|c| (c.name.clone(), c.type_oid(catalog), c.typmod)).collect()
 }
 
 /// The values as text; the binary form is made as well and thrown away.

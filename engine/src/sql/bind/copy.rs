@@ -4,6 +4,7 @@ use std::cell::RefCell;
 use std::sync::Arc;
 
 use datafusion::arrow::datatypes::{Field, Schema};
+use datafusion::common::tree_node::{TreeNode, TreeNodeRecursion};
 use datafusion::common::{Column as DfColumn, DFSchema};
 use datafusion::logical_expr::Expr;
 use datafusion::sql::sqlparser::ast;
@@ -49,6 +50,11 @@ impl Binder<'_> {
         let ctx = Env { parent: None, outer: &outer }.ctx(&scope, Clause::CopyWhere, &applies);
         let bound = self.expr(condition, &ctx)?;
         let condition = self.boolean(bound, "WHERE")?;
+        if let Some(parameter) = first_parameter(&condition) {
+            // COPY has no way to give it a value.
+            let message = format!("there is no parameter {parameter}");
+            return Err(SqlError::new(SqlState::UNDEFINED_PARAMETER, message));
+        }
         if !applies.borrow().is_empty() {
             return Err(SqlError::new(
                 SqlState::FEATURE_NOT_SUPPORTED,
@@ -57,4 +63,15 @@ impl Binder<'_> {
         }
         Ok((condition, planning(DFSchema::try_from(Schema::new(fields)))?))
     }
+}
+
+fn first_parameter(e: &Expr) -> Option<String> {
+    let mut found = None;
+    let _ = e.apply(|e| {
+        if let Expr::Placeholder(p) = e {
+            found.get_or_insert_with(|| p.id.clone());
+        }
+        Ok(TreeNodeRecursion::Continue)
+    });
+    found
 }

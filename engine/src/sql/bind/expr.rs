@@ -701,6 +701,11 @@ impl Binder<'_> {
     /// `a[1]`, `a[2:3]`
     fn access(&mut self, root: &ast::Expr, chain: &[ast::AccessExpr], ctx: &Ctx<'_>) -> Result<Typed> {
         let mut value = self.expr(root, ctx)?;
+        let slice = |a: &ast::AccessExpr| matches!(a, ast::AccessExpr::Subscript(ast::Subscript::Slice { .. }));
+        if chain.len() > 1 && chain.iter().any(slice) {
+            // One slice makes slices of all subscripts, of dimensions that our arrays do not have.
+            return Err(SqlError::unsupported("a slice of a multidimensional array").at(value.position));
+        }
         for access in chain {
             let position = value.position;
             value = match access {

@@ -233,7 +233,10 @@ impl Binder<'_> {
             )
             .at(position));
         }
-        let args = self.arguments(args, ctx)?;
+        let args = match self.named_arguments(name, args, ctx, position)? {
+            Some(args) => args,
+            None => self.arguments(args, ctx)?,
+        };
         let typed = self.call_named(name, args, position)?;
         if typed.kind == Kind::Set {
             super::sets::check_place(ctx.clause).map_err(|e| e.at(position))?;

@@ -15,6 +15,7 @@ mod from;
 mod func;
 mod group;
 mod limit;
+mod named_args;
 mod names;
 mod ordered_set;
 mod resolve;

@@ -17,6 +17,7 @@ pub(crate) fn statement_context(session: &mut Session) -> Result<Arc<StatementCo
         session: Arc::clone(session.context()),
         reader,
         cancel: session.cancel_handle(),
+        columns: Arc::clone(&session.app().engine.columns),
         returned: Default::default(),
     }))
 }
