@@ -24,3 +24,9 @@ pub const STACK_RED_ZONE_BYTES: usize = 256 << 10;
 
 /// Size of such a segment.
 pub const STACK_SEGMENT_BYTES: usize = 4 << 20;
+
+/// Text from this length on may nest deep enough to need [`DEEP_STACK_BYTES`] of stack while it is bound.
+pub const DEEP_TEXT_BYTES: usize = 1_024;
+
+/// Stack for binding a long text. Address space: what is not used is never there.
+pub const DEEP_STACK_BYTES: usize = 256 << 20;

@@ -12,6 +12,7 @@ use super::fast::Fast;
 use super::handlers;
 use super::parse::ParsedStatement;
 use super::statement::Statement;
+use crate::limits;
 use crate::session::{Session, SessionContext};
 
 /// A statement with its plan.
@@ -111,7 +112,12 @@ fn bind(
 ) -> Result<BoundStatement> {
     let context = session.context();
     let mut binder = Binder::new(context, Arc::clone(&catalog), &source.source, Parameters::declared(declared)?);
-    let (plan, columns) = bind_statement(session, context, &mut binder, &source.statement)?;
+    let mut bind = || bind_statement(session, context, &mut binder, &source.statement);
+    // The parser's trees are walked by functions of its own, which nest as deep as the text does.
+    let (plan, columns) = match source.source.len() {
+        0..limits::DEEP_TEXT_BYTES => bind()?,
+        _ => stacker::grow(limits::DEEP_STACK_BYTES, bind)?,
+    };
     let parameters = binder.parameters().finish()?;
     let modifying = std::mem::take(&mut binder.modifying);
     Ok(BoundStatement { plan, parameters, columns, modifying, catalog, search_path: raw_search_path(context) })

@@ -56,6 +56,9 @@ impl<'s> Env<'s> {
     }
 }
 
+/// How many levels of expressions one set operation counts for.
+const SET_OPERATION_LEVELS: usize = 3;
+
 /// An output column while its SELECT is being bound.
 pub(super) struct Target {
     pub(super) typed: Typed,
@@ -109,7 +112,11 @@ impl Binder<'_> {
     }
 
     pub(super) fn set_expr(&mut self, body: &SetExpr, env: Env<'_>) -> Result<BoundQuery> {
-        self.deeper(|b| b.set_expr_here(body, env))
+        // A plan is deeper than its text, and nobody walks it on a stack that grows.
+        self.depth += SET_OPERATION_LEVELS;
+        let bound = self.deeper(|b| b.set_expr_here(body, env));
+        self.depth -= SET_OPERATION_LEVELS;
+        bound
     }
 
     fn set_expr_here(&mut self, body: &SetExpr, env: Env<'_>) -> Result<BoundQuery> {
