@@ -29,6 +29,8 @@ pub struct Session {
     statements: HashMap<String, Arc<Prepared>>,
     /// GUC_REPORT values as the client knows them.
     reported: Vec<(&'static str, String)>,
+    /// A block has begun and no statement has run in it: its snapshot is that of the first one.
+    fresh_block: bool,
     /// The statement is one of several in a query string.
     one_of_several: bool,
 }
@@ -83,6 +85,7 @@ impl Session {
             state: State::Idle,
             statements: HashMap::new(),
             reported,
+            fresh_block: false,
             one_of_several: false,
         })
     }
@@ -225,7 +228,7 @@ impl Session {
             txn.set_read_only(self.context.vars().transaction_read_only());
             self.state = State::Implicit(txn);
         } else if let State::Implicit(txn) | State::Block(txn) = &mut self.state
-            && !repeatable
+            && (!repeatable || std::mem::take(&mut self.fresh_block))
         {
             txn.refresh_snapshot();
         }
@@ -270,7 +273,8 @@ impl Session {
 
     /// BEGIN: an implicit transaction under way becomes the block.
     pub(crate) fn begin_block(&mut self, modes: TransactionModes) -> Result<()> {
-        if self.in_block() {
+        let begun = self.in_block();
+        if begun {
             self.context
                 .notice(SqlError::new(SqlState::ACTIVE_SQL_TRANSACTION, "there is already a transaction in progress"));
         }
@@ -279,6 +283,7 @@ impl Session {
             State::Implicit(txn) => State::Block(txn),
             other => other,
         };
+        self.fresh_block = !begun && self.open_transaction().is_ok_and(|txn| !txn.has_writes());
         self.set_modes(modes)
     }
 

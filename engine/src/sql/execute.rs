@@ -17,14 +17,14 @@ pub(crate) async fn execute(
 ) -> Result<Response> {
     match &**prepared.statement() {
         Statement::Query(query) => match handlers::create_table::select_into(query) {
-            Some(into) => handlers::create_table::run_select_into(session, prepared, query, into).await,
+            Some(into) => handlers::create_table::run_select_into(session, prepared, query, into, parameters).await,
             None => run_planned(session, prepared, parameters).await,
         },
         Statement::Insert(_) | Statement::Update(_) | Statement::Delete(_) | Statement::With { .. } => {
             run_planned(session, prepared, parameters).await
         }
         Statement::Copy(copy) => handlers::copy::run(session, prepared, copy).await,
-        Statement::CreateTable(create) => handlers::create_table::run(session, prepared, create).await,
+        Statement::CreateTable(create) => handlers::create_table::run(session, prepared, create, parameters).await,
         Statement::Ddl(statement) => handlers::ddl::run(session, prepared, statement).await,
         Statement::Explain(explain) => handlers::explain::run(session, prepared, explain, parameters).await,
         Statement::Transaction(command) => transaction(session, command).await,

@@ -130,7 +130,17 @@ fn bind_statement(
     statement: &Statement,
 ) -> Result<(Plan, Option<Vec<Column>>)> {
     match statement {
-        Statement::Query(query) if handlers::create_table::select_into(query).is_some() => Ok((Plan::Utility, None)),
+        Statement::Query(query) if handlers::create_table::select_into(query).is_some() => {
+            // Binding it now reports its errors and parameters; the table is made when it runs.
+            binder.query(&handlers::create_table::without_into(query))?;
+            Ok((Plan::Utility, None))
+        }
+        Statement::CreateTable(create) => {
+            if let Some(query) = &create.create.query {
+                binder.query(query)?;
+            }
+            Ok((Plan::Utility, None))
+        }
         Statement::Query(query) => {
             let bound = binder.statement_query(query)?;
             let fast = bound.simple.as_deref().and_then(|s| Fast::select(binder, s));

@@ -469,7 +469,24 @@ impl Binder<'_> {
         let l = self.expr(a, ctx)?;
         let r = self.expr(b, ctx)?;
         let position = self.operator_position(a, b);
+        if op == Operator::IsNotDistinctFrom {
+            return self.not_distinct(l, r, position);
+        }
         self.comparison("=", op, l, r, position)
+    }
+
+    /// `a IS NOT DISTINCT FROM b`, spelled out where it could become the condition of a join: DataFusion's join on it would
+    /// take every other condition of the join for one that NULLs fulfil.
+    fn not_distinct(&mut self, l: Typed, r: Typed, position: Option<u32>) -> Result<Typed> {
+        let sides = [&l.expr, &r.expr];
+        if sides.iter().any(|e| e.column_refs().is_empty()) {
+            return self.comparison("=", Operator::IsNotDistinctFrom, l, r, position);
+        }
+        let (null, value) = (|e: &Expr| e.clone().is_null(), |e: &Expr| e.clone().is_not_null());
+        let neither = null(&l.expr).and(null(&r.expr));
+        let both = value(&l.expr).and(value(&r.expr));
+        let equal = self.comparison("=", Operator::Eq, l, r, position)?;
+        Ok(Typed { expr: both.and(equal.expr).or(neither), ..equal })
     }
 
     fn in_list(&mut self, e: &ast::Expr, list: &[ast::Expr], negated: bool, ctx: &Ctx<'_>) -> Result<Typed> {

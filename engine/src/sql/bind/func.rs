@@ -303,7 +303,15 @@ impl Binder<'_> {
             "pg_typeof" => {
                 let args = self.arguments(args, ctx)?;
                 let [arg] = args.as_slice() else { return Ok(None) };
-                Ok(Some(Typed::literal(&Value::Oid(arg.ty.oid()), PgType::REGTYPE)))
+                let name = Typed::literal(&Value::Oid(arg.ty.oid()), PgType::REGTYPE);
+                if !super::group::contains_aggregate(&arg.expr) {
+                    return Ok(Some(name));
+                }
+                // The argument says nothing, but that it is an aggregate says how many rows there are.
+                let missing = Expr::IsNull(Box::new(arg.expr.clone()));
+                let both = vec![(Box::new(missing), Box::new(name.expr.clone()))];
+                let expr = Expr::Case(Case::new(None, both, Some(Box::new(name.expr.clone()))));
+                Ok(Some(Typed { expr, ..name }))
             }
             "row" => self.row_call(args, ctx).map(|t| Some(t.at(position))),
             "grouping" => {
@@ -424,7 +432,8 @@ impl Binder<'_> {
         };
         if let Some(parent) = ctx.parent
             && f.over.is_none()
-            && self.belongs_outside(list, &inner)?
+            && !star_or_none(list)
+            && self.belongs_outside(&argument_exprs(list), &inner)?
         {
             let (typed, parts) = self.aggregate_call(name, f, parent, position)?;
             return Ok((self.outer_reference(typed, ctx), parts));
@@ -504,11 +513,7 @@ impl Binder<'_> {
 
     /// True if an aggregate's arguments have columns, and only of the queries around: it is theirs then (manual,
     /// 4.2.7). Looking leaves no trace in what the levels are handed.
-    fn belongs_outside(&mut self, list: &ast::FunctionArgumentList, inner: &Ctx<'_>) -> Result<bool> {
-        let star = matches!(list.args.as_slice(), [FunctionArg::Unnamed(FunctionArgExpr::Wildcard)]);
-        if star || list.args.is_empty() {
-            return Ok(false);
-        }
+    pub(super) fn belongs_outside(&mut self, args: &[&ast::Expr], inner: &Ctx<'_>) -> Result<bool> {
         let mut levels = Vec::new();
         let mut level = Some(inner);
         while let Some(ctx) = level {
@@ -517,16 +522,7 @@ impl Binder<'_> {
         }
         let (parameters, positions) = (self.parameters.clone(), self.positions.clone());
         let ctx = Ctx { clause: Clause::Select, in_aggregate: false, ..*inner };
-        let looked = self.arguments(&list.args, &ctx).and_then(|mut args| {
-            for clause in &list.clauses {
-                if let ast::FunctionArgumentClause::OrderBy(keys) = clause {
-                    for key in keys {
-                        args.push(self.expr(&key.expr, &ctx)?);
-                    }
-                }
-            }
-            Ok(args)
-        });
+        let looked = args.iter().map(|e| self.expr(e, &ctx)).collect::<Result<Vec<_>>>();
         let own_applies = inner.applies.borrow().len() > levels[0].2;
         for (ctx, outer, applies) in levels {
             ctx.outer.borrow_mut().truncate(outer);
@@ -568,6 +564,24 @@ pub(super) fn coalesce(mut args: Vec<Expr>) -> Expr {
     }
     let whens = args.into_iter().map(|e| (Box::new(e.clone().is_not_null()), Box::new(e))).collect();
     Expr::Case(Case::new(None, whens, Some(Box::new(last))))
+}
+
+/// `count(*)` and calls without arguments.
+fn star_or_none(list: &ast::FunctionArgumentList) -> bool {
+    list.args.is_empty() || matches!(list.args.as_slice(), [FunctionArg::Unnamed(FunctionArgExpr::Wildcard)])
+}
+
+/// What an aggregate's level is told by: its arguments and sort keys.
+fn argument_exprs(list: &ast::FunctionArgumentList) -> Vec<&ast::Expr> {
+    let args = list.args.iter().filter_map(|a| match a {
+        FunctionArg::Unnamed(FunctionArgExpr::Expr(e)) => Some(e),
+        _ => None,
+    });
+    let keys = list.clauses.iter().flat_map(|clause| match clause {
+        ast::FunctionArgumentClause::OrderBy(keys) => keys.iter().map(|k| &k.expr).collect(),
+        _ => Vec::new(),
+    });
+    args.chain(keys).collect()
 }
 
 /// True if an expression uses a column of a query around.

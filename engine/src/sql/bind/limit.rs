@@ -207,6 +207,15 @@ impl Binder<'_> {
     }
 }
 
+/// A frame for functions that do not look at it: one of RANGE would have to be able to add to the keys.
+pub(super) fn up_to_here() -> WindowFrame {
+    WindowFrame::new_bounds(
+        WindowFrameUnits::Rows,
+        WindowFrameBound::Preceding(ScalarValue::UInt64(None)),
+        WindowFrameBound::CurrentRow,
+    )
+}
+
 /// A window function over all rows in the order of `sorts`.
 fn over_all(udf: std::sync::Arc<WindowUDF>, sorts: &[Sort]) -> Expr {
     Expr::WindowFunction(Box::new(WindowFunction {
@@ -215,12 +224,7 @@ fn over_all(udf: std::sync::Arc<WindowUDF>, sorts: &[Sort]) -> Expr {
             args: Vec::new(),
             partition_by: Vec::new(),
             order_by: sorts.to_vec(),
-            // Neither function looks at its frame; one of RANGE would have to be able to add to the keys.
-            window_frame: WindowFrame::new_bounds(
-                WindowFrameUnits::Rows,
-                WindowFrameBound::Preceding(ScalarValue::UInt64(None)),
-                WindowFrameBound::CurrentRow,
-            ),
+            window_frame: up_to_here(),
             filter: None,
             null_treatment: None,
             distinct: false,

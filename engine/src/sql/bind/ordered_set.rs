@@ -27,10 +27,18 @@ impl Binder<'_> {
         ctx: &Ctx<'_>,
         position: Option<u32>,
     ) -> Result<Typed> {
-        super::func::check_aggregate_place(ctx).map_err(|e| e.at(position))?;
         let ast::FunctionArguments::List(list) = &f.args else {
             return Err(super::func::no_function(name, &[]).at(position));
         };
+        let inner = Ctx { in_aggregate: true, clause: Clause::Filter, ..*ctx };
+        let keys: Vec<&ast::Expr> = f.within_group.iter().map(|k| &k.expr).collect();
+        if let Some(parent) = ctx.parent
+            && self.belongs_outside(&keys, &inner)?
+        {
+            let typed = self.ordered_set(name, f, parent, position)?;
+            return Ok(self.outer_reference(typed, ctx));
+        }
+        super::func::check_aggregate_place(ctx).map_err(|e| e.at(position))?;
         if f.over.is_some() {
             return Err(SqlError::unsupported(format!("OVER for ordered-set aggregate {name}")).at(position));
         }
@@ -42,7 +50,6 @@ impl Binder<'_> {
             }
             return Err(SqlError::unsupported(format!("several sort keys in {name}")).at(position));
         };
-        let inner = Ctx { in_aggregate: true, clause: Clause::Filter, ..*ctx };
         let value = self.expr(&key.expr, &inner)?;
         let value = if value.is_unknown() { self.coerce(value, PgType::TEXT)? } else { value };
         let types: Vec<PgType> = direct.iter().map(|d| d.ty).chain([value.ty]).collect();

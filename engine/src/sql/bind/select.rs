@@ -699,14 +699,14 @@ fn simple_select(scope: &Scope, filter: Expr, targets: &[Target]) -> Option<Box<
 
 /// DISTINCT ON: the first row of each group in ORDER BY's order.
 fn first_of_each(plan: LogicalPlan, on: Vec<Expr>, sorts: Vec<Sort>) -> Result<LogicalPlan> {
+    use datafusion::logical_expr::WindowFunctionDefinition;
     use datafusion::logical_expr::expr::{WindowFunction, WindowFunctionParams};
-    use datafusion::logical_expr::{WindowFrame, WindowFunctionDefinition};
     let number = Expr::WindowFunction(Box::new(WindowFunction {
         fun: WindowFunctionDefinition::WindowUDF(datafusion::functions_window::row_number::row_number_udwf()),
         params: WindowFunctionParams {
             args: Vec::new(),
             partition_by: on,
-            window_frame: WindowFrame::new((!sorts.is_empty()).then_some(false)),
+            window_frame: super::limit::up_to_here(),
             order_by: sorts,
             filter: None,
             null_treatment: None,

@@ -219,6 +219,9 @@ impl Binder<'_> {
                 ("lag" | "lead", 2) => self.coerce(arg, ret)?,
                 _ => arg,
             };
+            if let (Expr::Literal(ScalarValue::Int64(None), _), "ntile" | "nth_value") = (&arg.expr, name) {
+                return Err(SqlError::unsupported(format!("a NULL argument of {name}")).at(position));
+            }
             if let (Expr::Literal(ScalarValue::Int64(None), _), "lag" | "lead", 1) = (&arg.expr, name, i) {
                 // No offset, no row: DataFusion would take 1. A row outside every partition is NULL too.
                 let far = Typed::literal(&crate::types::Value::Int8(i64::from(i32::MAX)), PgType::INT8);

@@ -326,7 +326,8 @@ fn json_array(readers: &[(PgType, ColumnReader<'_>)], rows: &[usize]) -> String 
     for (i, &row) in rows.iter().enumerate() {
         let value = reader.value(row);
         if i > 0 {
-            out.push_str(if matches!(value, Value::Array(_)) { ", \n " } else { ", " });
+            let structured = matches!(value, Value::Array(_)) || (*ty == PgType::RECORD && !value.is_null());
+            out.push_str(if structured { ", \n " } else { ", " });
         }
         writer.write(*ty, &value, &mut out);
     }

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use datafusion::common::ScalarValue;
 use datafusion::sql::sqlparser::ast::{
     self, ColumnOption, CreateTable, CreateTableLikeKind, CreateTableOptions, SqlOption, TableConstraint,
 };
@@ -18,6 +19,7 @@ use crate::session::Session;
 use crate::sql::Response;
 use crate::sql::bind::{Binder, BoundQuery, Parameters, column_type, fold};
 use crate::sql::execute::complete;
+use crate::sql::plan::planning;
 use crate::sql::prepared::PreparedStatement;
 use crate::sql::statement::CreateTable as Statement;
 use crate::storage::keys;
@@ -26,6 +28,7 @@ pub(crate) async fn run(
     session: &mut Session,
     prepared: &PreparedStatement,
     statement: &Statement,
+    parameters: &[ScalarValue],
 ) -> Result<Response> {
     let Statement { create, likes, names, no_data } = statement;
     session.transaction()?;
@@ -42,9 +45,7 @@ pub(crate) async fn run(
     }
     let options = options(&create.table_options)?;
     if let Some(query) = &create.query {
-        let context = Arc::clone(session.context());
-        let mut binder = Binder::new(&context, context.catalog(), prepared.source(), Parameters::default());
-        let bound = binder.query(query)?;
+        let bound = source(session, prepared, query, parameters)?;
         let names = names.iter().chain(create.columns.iter().map(|c| &c.name)).map(fold).collect();
         return create_as(session, schema.oid, name, options, bound, names, !*no_data).await;
     }
@@ -424,6 +425,31 @@ async fn create_as(
     complete(format!("SELECT {rows}"))
 }
 
+/// The query whose rows fill a new table, with the values of its parameters.
+fn source(
+    session: &Session,
+    prepared: &PreparedStatement,
+    query: &ast::Query,
+    parameters: &[ScalarValue],
+) -> Result<BoundQuery> {
+    let context = Arc::clone(session.context());
+    let types: Vec<u32> = prepared.parameters().iter().map(|t| t.oid()).collect();
+    let mut binder = Binder::new(&context, context.catalog(), prepared.source(), Parameters::declared(&types)?);
+    let mut bound = binder.query(query)?;
+    let named = parameters.iter().enumerate().map(|(i, v)| ((i + 1).to_string(), v.clone()));
+    bound.plan = planning(crate::sql::apply::substitute(bound.plan, &named.collect()))?;
+    Ok(bound)
+}
+
+/// The query of SELECT ... INTO alone.
+pub(crate) fn without_into(query: &ast::Query) -> ast::Query {
+    let mut query = query.clone();
+    if let ast::SetExpr::Select(select) = query.body.as_mut() {
+        select.into = None;
+    }
+    query
+}
+
 /// The target of SELECT ... INTO.
 pub(crate) fn select_into(query: &ast::Query) -> Option<&ast::SelectInto> {
     match query.body.as_ref() {
@@ -437,22 +463,18 @@ pub(crate) async fn run_select_into(
     prepared: &PreparedStatement,
     query: &ast::Query,
     into: &ast::SelectInto,
+    parameters: &[ScalarValue],
 ) -> Result<Response> {
     if into.temporary {
         return Err(SqlError::unsupported("SELECT INTO TEMPORARY"));
     }
     session.transaction()?;
     super::check_writable(session, "SELECT INTO")?;
-    let mut query = query.clone();
-    if let ast::SetExpr::Select(select) = query.body.as_mut() {
-        select.into = None;
-    }
+    let query = without_into(query);
     let (schema, name) = place(session, &into.name)?;
     if is_taken(session, schema.oid, &name) {
         return Err(exists(&name));
     }
-    let context = Arc::clone(session.context());
-    let mut binder = Binder::new(&context, context.catalog(), prepared.source(), Parameters::default());
-    let bound = binder.query(&query)?;
+    let bound = source(session, prepared, &query, parameters)?;
     create_as(session, schema.oid, name, Vec::new(), bound, Vec::new(), true).await
 }
