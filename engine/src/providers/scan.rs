@@ -114,7 +114,7 @@ impl ExecutionPlan for ScanExec {
             return Ok(self.serve(chunks));
         }
         let state = ScanState {
-            collected: self.cacheable.then(|| self.statement.columns.collect(&self.users())),
+            collected: self.collects().then(|| self.statement.columns.collect(&self.users())).flatten(),
             table: (self.layout.storage, self.layout.schema_version),
             oid: self.layout.oid,
             statement: Arc::clone(&self.statement),
@@ -152,9 +152,18 @@ impl ScanExec {
     /// What the last scan of the same rows has left.
     fn cached(&self) -> Option<Chunks> {
         let reader = &self.statement.reader;
-        let last_write = self.cacheable.then(|| reader.last_write(self.layout.oid)).flatten()?;
+        if !self.cacheable || reader.has_written() {
+            return None;
+        }
         let state = (self.layout.storage, self.layout.schema_version);
+        let last_write = || reader.last_write(self.layout.oid);
         self.statement.columns.get(state, &self.users(), reader.snapshot_seq(), last_write)
+    }
+
+    /// True if what this scan decodes may be of use to the next.
+    fn collects(&self) -> bool {
+        let reader = &self.statement.reader;
+        self.cacheable && !reader.has_written() && reader.last_write(self.layout.oid) <= reader.snapshot_seq()
     }
 
     fn serve(&self, chunks: Chunks) -> SendableRecordBatchStream {
@@ -223,7 +232,8 @@ impl ScanState {
     /// The whole table has been read.
     fn keep(&mut self) {
         let reader = &self.statement.reader;
-        if let (Some(collected), Some(last_write)) = (self.collected.take(), reader.last_write(self.oid)) {
+        if let Some(collected) = self.collected.take() {
+            let last_write = || reader.last_write(self.oid);
             self.statement.columns.put(self.table, reader.snapshot_seq(), last_write, collected);
         }
     }

@@ -226,6 +226,7 @@ impl Session {
             self.context.set_vars(vars);
             let mut txn = self.app.txns.begin();
             txn.set_read_only(self.context.vars().transaction_read_only());
+            self.fresh_block = false;
             self.state = State::Implicit(txn);
         } else if let State::Implicit(txn) | State::Block(txn) = &mut self.state
             && (!repeatable || std::mem::take(&mut self.fresh_block))

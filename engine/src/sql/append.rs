@@ -10,12 +10,14 @@ use datafusion::common::config::ConfigOptions;
 use datafusion::common::tree_node::{Transformed, TreeNode, TreeNodeRecursion};
 use datafusion::common::{DataFusionError, Result};
 use datafusion::execution::{SendableRecordBatchStream, TaskContext};
-use datafusion::physical_expr::{Distribution, EquivalenceProperties, PhysicalExpr};
+use datafusion::physical_expr::{Distribution, EquivalenceProperties, OrderingRequirements, PhysicalExpr};
 use datafusion::physical_optimizer::PhysicalOptimizerRule;
 use datafusion::physical_plan::execution_plan::{Boundedness, EmissionType};
 use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
 use datafusion::physical_plan::union::UnionExec;
-use datafusion::physical_plan::{DisplayAs, DisplayFormatType, ExecutionPlan, Partitioning, PlanProperties};
+use datafusion::physical_plan::{
+    DisplayAs, DisplayFormatType, ExecutionPlan, ExecutionPlanProperties, Partitioning, PlanProperties,
+};
 use futures::StreamExt;
 
 /// Puts [`AppendExec`] where DataFusion has planned a union. Runs first, so that the rules after it see its properties.
@@ -43,6 +45,8 @@ impl PhysicalOptimizerRule for UnionsInOrder {
 
 struct AppendExec {
     branches: Vec<Arc<dyn ExecutionPlan>>,
+    /// The order of each branch's rows when the union was planned: a branch's own ORDER BY is to be kept.
+    orderings: Vec<Option<OrderingRequirements>>,
     properties: Arc<PlanProperties>,
 }
 
@@ -55,7 +59,8 @@ impl AppendExec {
             EmissionType::Incremental,
             Boundedness::Bounded,
         );
-        AppendExec { branches, properties: Arc::new(properties) }
+        let orderings = branches.iter().map(|b| b.output_ordering().cloned().map(OrderingRequirements::from)).collect();
+        AppendExec { branches, orderings, properties: Arc::new(properties) }
     }
 }
 
@@ -84,6 +89,9 @@ impl ExecutionPlan for AppendExec {
     fn required_input_distribution(&self) -> Vec<Distribution> {
         vec![Distribution::SinglePartition; self.branches.len()]
     }
+    fn required_input_ordering(&self) -> Vec<Option<OrderingRequirements>> {
+        self.orderings.clone()
+    }
     fn apply_expressions(
         &self,
         _: &mut dyn FnMut(&Arc<dyn PhysicalExpr>) -> Result<TreeNodeRecursion>,
@@ -91,7 +99,8 @@ impl ExecutionPlan for AppendExec {
         Ok(TreeNodeRecursion::Continue)
     }
     fn with_new_children(self: Arc<Self>, children: Vec<Arc<dyn ExecutionPlan>>) -> Result<Arc<dyn ExecutionPlan>> {
-        Ok(Arc::new(AppendExec { branches: children, properties: Arc::clone(&self.properties) }))
+        let (orderings, properties) = (self.orderings.clone(), Arc::clone(&self.properties));
+        Ok(Arc::new(AppendExec { branches: children, orderings, properties }))
     }
     fn execute(&self, partition: usize, context: Arc<TaskContext>) -> Result<SendableRecordBatchStream> {
         if partition != 0 {

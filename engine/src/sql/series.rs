@@ -148,7 +148,7 @@ impl ExecutionPlan for SeriesExec {
         let (start, stop, step) = (self.argument(0)?, self.argument(1)?, self.argument(2)?);
         let schema = self.schema();
         let rows = match (start, stop, step) {
-            (_, _, Some(0)) => {
+            (Some(_), Some(_), Some(0)) => {
                 return Err(df_error(SqlError::new(SqlState::INVALID_PARAMETER_VALUE, "step size cannot equal zero")));
             }
             (Some(start), Some(stop), Some(step)) => Some(Series { next: start, stop, step }),

@@ -92,6 +92,9 @@ impl PgFunction {
             Volatility::Stable => DfVolatility::Stable,
             Volatility::Volatile => DfVolatility::Volatile,
         };
+        // A list is made row by row while the query runs, however constant: as a constant of the plan it would be made by
+        // the optimiser, which nobody can cancel.
+        let volatility = if resolved.list { DfVolatility::Volatile } else { volatility };
         let signature = Signature::variadic_any(volatility);
         let signature = if resolved.args.is_empty() { Signature::nullary(volatility) } else { signature };
         let carrier = if resolved.list {

@@ -23,6 +23,9 @@ const META_PENDING: &str = "pending_run";
 /// Bytes of rows after which the next file begins.
 const FILE_BYTES: usize = 64 << 20;
 
+/// Deletions in one batch when a run is taken back; the note goes with the last one, so that a crash begins anew.
+const DELETIONS_MAX: usize = 100_000;
+
 /// Inserted rows in key order, of one table.
 pub(crate) trait SortedRows: Sync {
     fn table(&self) -> Oid;
@@ -43,9 +46,15 @@ impl Storage {
         self.write(batch, true)?;
 
         let (data, log) = std::thread::scope(|threads| {
-            let log = threads.spawn(|| self.change_files(rows, seq));
-            let data = self.data_files(rows, seq);
-            (data, log.join().unwrap_or_else(|_| Err(SqlError::internal("writing the change log met a bug"))))
+            let builder = std::thread::Builder::new().name("change log".to_owned());
+            match builder.spawn_scoped(threads, || self.change_files(rows, seq)) {
+                Ok(log) => {
+                    let data = self.data_files(rows, seq);
+                    (data, log.join().unwrap_or_else(|_| Err(SqlError::internal("writing the change log met a bug"))))
+                }
+                // No thread to be had: one after the other.
+                Err(_) => (self.data_files(rows, seq), self.change_files(rows, seq)),
+            }
         });
         // Files that could not be made harm nothing: the commit fails and the server goes on.
         let (data, (log, log_bytes)) = match (data, log) {
@@ -109,6 +118,9 @@ impl Storage {
             while let Some(stored) = iter.key() {
                 if keys::split(stored).is_some_and(|(_, at)| at == seq) {
                     batch.delete_cf(self.data(), stored);
+                }
+                if batch.len() >= DELETIONS_MAX {
+                    self.write(Batch::of(std::mem::take(&mut batch)), false)?;
                 }
                 iter.next();
             }

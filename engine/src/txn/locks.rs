@@ -5,7 +5,7 @@
 //! afterwards what was committed since its snapshot; a committer notes that before it lets go, so nothing slips through.
 
 use std::collections::HashMap;
-use std::hash::{BuildHasher, RandomState};
+use std::hash::{BuildHasher, BuildHasherDefault, Hasher, RandomState};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -13,6 +13,25 @@ use kalamdb_catalog::{Oid, Result, SqlError, SqlState};
 use parking_lot::Mutex;
 
 const SHARDS: usize = 64;
+
+/// Holders of row locks, by the key's hash.
+type Rows = HashMap<u64, u64, BuildHasherDefault<Hashed>>;
+
+/// The hash of what is a hash already: without the bits that are the same in a whole shard.
+#[derive(Default)]
+struct Hashed(u64);
+
+impl Hasher for Hashed {
+    fn finish(&self) -> u64 {
+        self.0
+    }
+    fn write(&mut self, bytes: &[u8]) {
+        unreachable!("{} bytes that are no row's hash", bytes.len())
+    }
+    fn write_u64(&mut self, hash: u64) {
+        self.0 = hash.rotate_right(SHARDS.trailing_zeros());
+    }
+}
 
 /// The error of a transaction that met another on a row or table.
 pub(super) fn conflict() -> SqlError {
@@ -22,7 +41,7 @@ pub(super) fn conflict() -> SqlError {
 #[derive(Debug)]
 pub(super) struct Locks {
     hasher: RandomState,
-    rows: Vec<Mutex<HashMap<u64, u64>>>,
+    rows: Vec<Mutex<Rows>>,
     tables: Mutex<HashMap<Oid, Arc<Table>>>,
 }
 
@@ -72,7 +91,7 @@ impl Locks {
         Arc::clone(self.tables.lock().entry(oid).or_default())
     }
 
-    fn shard(&self, hash: u64) -> &Mutex<HashMap<u64, u64>> {
+    fn shard(&self, hash: u64) -> &Mutex<Rows> {
         &self.rows[hash as usize % SHARDS]
     }
 }

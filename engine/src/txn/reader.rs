@@ -31,10 +31,14 @@ impl TxnReader {
         self.snapshot.seq()
     }
 
-    /// The last commit that wrote rows of a user's table, as far as this process knows. None if the transaction itself has
-    /// written anything.
-    pub fn last_write(&self, table: Oid) -> Option<u64> {
-        self.writes.is_empty().then(|| self.locks.table(table).last_write())
+    /// The last commit that wrote rows of a user's table, as far as this process knows.
+    pub fn last_write(&self, table: Oid) -> u64 {
+        self.locks.table(table).last_write()
+    }
+
+    /// True if the transaction has written anything itself.
+    pub fn has_written(&self) -> bool {
+        !self.writes.is_empty()
     }
 
     /// The row of a key.

@@ -82,14 +82,20 @@ impl Run {
         self.entries.iter().map(|e| self.get(*e))
     }
 
-    /// The rows with memory of their own.
+    /// The rows, each with memory of its own: a write set counts and frees them one by one.
     pub(super) fn into_rows(self) -> impl Iterator<Item = (Bytes, Bytes)> {
-        let pieces: Vec<Bytes> = self.pieces.into_iter().map(Bytes::from).collect();
+        let mut pieces = self.pieces;
+        let mut done = 0;
         self.entries.into_iter().map(move |e| {
+            // Pieces behind are not needed any more.
+            while done < e.piece as usize {
+                pieces[done] = Vec::new();
+                done += 1;
+            }
             let from = e.start as usize;
-            let row = from + e.key_len as usize;
-            let piece = &pieces[e.piece as usize];
-            (piece.slice(from..row), piece.slice(row..row + e.row_len as usize))
+            let (key, row) =
+                pieces[e.piece as usize][from..from + (e.key_len + e.row_len) as usize].split_at(e.key_len as usize);
+            (Bytes::copy_from_slice(key), Bytes::copy_from_slice(row))
         })
     }
 }

@@ -518,6 +518,17 @@ impl Binder<'_> {
             return right.map(|right| self.join_items(left.clone(), right, kind, constraint, env)).transpose();
         }
         let outer_join = kind == JoinType::Left;
+        // A function that takes nothing from its left is an item like any other.
+        let nothing = Item { plan: planning(LogicalPlanBuilder::empty(true).build())?, scope: Scope::default() };
+        if !left.scope.relations.is_empty() && !matches!(right, TableFactor::Derived { .. }) {
+            let (outer, applies) = (RefCell::new(Vec::new()), RefCell::new(Vec::new()));
+            let ctx = env.ctx(&left.scope, Clause::From, &applies);
+            let inner = Env { parent: Some(&ctx), outer: &outer };
+            let item = self.function_item(&nothing, right, false, inner)?;
+            if outer.borrow().is_empty() {
+                return self.join_items(left.clone(), item, kind, constraint, env).map(Some);
+            }
+        }
         let condition = match constraint {
             JoinConstraint::None => None,
             JoinConstraint::On(e) if is_true(e) => None,
@@ -534,17 +545,6 @@ impl Binder<'_> {
                     b.item_of_query(bound, alias.as_ref(), "subquery")
                 })
                 .map(Some);
-        }
-        // A function that takes nothing from its left is an item like any other.
-        let nothing = Item { plan: planning(LogicalPlanBuilder::empty(true).build())?, scope: Scope::default() };
-        if !left.scope.relations.is_empty() {
-            let (outer, applies) = (RefCell::new(Vec::new()), RefCell::new(Vec::new()));
-            let ctx = env.ctx(&left.scope, Clause::From, &applies);
-            let inner = Env { parent: Some(&ctx), outer: &outer };
-            let item = self.function_item(&nothing, right, false, inner)?;
-            if outer.borrow().is_empty() {
-                return self.join_items(left.clone(), item, kind, constraint, env).map(Some);
-            }
         }
         if outer_join && condition.is_some() {
             return self
@@ -710,7 +710,9 @@ fn is_true(e: &ast::Expr) -> bool {
 fn integer_series(calls: &[Typed]) -> Option<Vec<Expr>> {
     let [Typed { expr: Expr::ScalarFunction(call), ty: PgType::INT4 | PgType::INT8, .. }] = calls else { return None };
     let resolved = crate::sql::udf::resolved_of(&call.func)?;
-    (resolved.name == "generate_series" && resolved.list).then(|| call.args.clone())
+    // A subquery among them is a column of the plan below.
+    let free = call.args.iter().all(|a| a.column_refs().is_empty());
+    (resolved.name == "generate_series" && resolved.list && free).then(|| call.args.clone())
 }
 
 /// Items whose plan goes on top of what stands left of them.

@@ -11,7 +11,9 @@ use kalamdb_catalog::{Result, SqlError, SqlState};
 use super::Binder;
 use super::scope::Clause;
 use super::typed::{Kind, Typed};
+use crate::sql::functions::Volatility;
 use crate::sql::plan::planning;
+use crate::sql::udf::{Resolved, resolved_of};
 
 /// What the columns of calls are called, with a number.
 pub(super) const SET_COLUMN: &str = "rows of set";
@@ -35,7 +37,14 @@ impl Binder<'_> {
             )
             .at(set.position));
         };
-        let same = calls.iter().find(|c| c.list == set.expr && !c.list.is_volatile());
+        let repeats = |e: &Expr| match e {
+            Expr::ScalarFunction(call) => {
+                let volatile = |r: &Resolved| r.volatility == Volatility::Volatile;
+                !resolved_of(&call.func).is_some_and(volatile) && !call.args.iter().any(Expr::is_volatile)
+            }
+            _ => false,
+        };
+        let same = calls.iter().find(|c| c.list == set.expr && repeats(&c.list));
         let column = match same {
             Some(known) => known.column.clone(),
             None => {

@@ -279,10 +279,6 @@ impl Binder<'_> {
             None => WindowFrameBound::CurrentRow,
         };
         check_frame(&frame.start_bound, frame.end_bound.as_ref())?;
-        if units == WindowFrameUnits::Range && order_by.is_empty() {
-            // Without ORDER BY all rows are peers: the frame is the partition.
-            return Ok(WindowFrame::new(None));
-        }
         let offset = |b: Option<&ast::WindowFrameBound>| {
             matches!(b, Some(ast::WindowFrameBound::Preceding(Some(_)) | ast::WindowFrameBound::Following(Some(_))))
         };
@@ -292,6 +288,10 @@ impl Binder<'_> {
                 SqlState::WINDOWING_ERROR,
                 "RANGE with offset PRECEDING/FOLLOWING requires exactly one ORDER BY column",
             ));
+        }
+        if units == WindowFrameUnits::Range && order_by.is_empty() {
+            // Without ORDER BY all rows are peers: the frame is the partition.
+            return Ok(WindowFrame::new(None));
         }
         let units = if units == WindowFrameUnits::Range && !offsets { peers(order_types) } else { units };
         Ok(WindowFrame::new_bounds(units, start, end))

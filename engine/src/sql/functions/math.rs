@@ -28,7 +28,7 @@ const NUM: PgType = PgType::NUMERIC;
 
 /// Rows that one call of a set-returning function may make in all; beyond that it is refused (54000), since the lists
 /// are held in memory.
-pub(super) const SERIES_ROWS_MAX: usize = 1 << 28;
+pub(super) const SERIES_ROWS_MAX: usize = 1 << 25;
 
 unsafe extern "C" {
     safe fn asinh(x: f64) -> f64;
