@@ -13,10 +13,13 @@ use datafusion::execution::{SendableRecordBatchStream, TaskContext};
 use datafusion::physical_expr::{Distribution, EquivalenceProperties, OrderingRequirements, PhysicalExpr};
 use datafusion::physical_optimizer::PhysicalOptimizerRule;
 use datafusion::physical_plan::execution_plan::{Boundedness, EmissionType};
+use datafusion::physical_plan::projection::ProjectionExec;
+use datafusion::physical_plan::sorts::sort::SortExec;
 use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
 use datafusion::physical_plan::union::UnionExec;
 use datafusion::physical_plan::{
     DisplayAs, DisplayFormatType, ExecutionPlan, ExecutionPlanProperties, Partitioning, PlanProperties,
+    with_new_children_if_necessary,
 };
 use futures::StreamExt;
 
@@ -36,10 +39,26 @@ impl PhysicalOptimizerRule for UnionsInOrder {
             if node.downcast_ref::<UnionExec>().is_none() {
                 return Ok(Transformed::no(node));
             }
-            let branches = node.children().into_iter().cloned().collect();
-            Ok(Transformed::yes(Arc::new(AppendExec::new(branches, &node)) as Arc<dyn ExecutionPlan>))
+            let branches = node.children().into_iter().map(|branch| keep_order(Arc::clone(branch)));
+            let append = AppendExec::new(branches.collect::<Result<_>>()?, &node);
+            Ok(Transformed::yes(Arc::new(append) as Arc<dyn ExecutionPlan>))
         });
         Ok(replaced?.data)
+    }
+}
+
+/// A branch's own ORDER BY, which nothing above asks for, held by an append of one. The keys may be projected away above.
+fn keep_order(branch: Arc<dyn ExecutionPlan>) -> Result<Arc<dyn ExecutionPlan>> {
+    if branch.downcast_ref::<SortExec>().is_some() {
+        let kept = AppendExec::new(vec![Arc::clone(&branch)], &branch);
+        return Ok(Arc::new(kept));
+    }
+    match branch.children().as_slice() {
+        [input] if branch.downcast_ref::<ProjectionExec>().is_some() => {
+            let input = keep_order(Arc::clone(input))?;
+            with_new_children_if_necessary(branch, vec![input])
+        }
+        _ => Ok(branch),
     }
 }
 

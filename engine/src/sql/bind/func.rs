@@ -467,6 +467,13 @@ impl Binder<'_> {
         let mut order_by = Vec::new();
         for clause in &list.clauses {
             match clause {
+                ast::FunctionArgumentClause::OrderBy(_) if f.over.is_some() => {
+                    return Err(SqlError::new(
+                        SqlState::FEATURE_NOT_SUPPORTED,
+                        "aggregate ORDER BY is not implemented for window functions",
+                    )
+                    .at(position));
+                }
                 ast::FunctionArgumentClause::OrderBy(keys) => {
                     for key in keys {
                         let bound = self.expr(&key.expr, &inner)?;

@@ -105,6 +105,14 @@ impl<K: Kernel> AggregateUDFImpl for PgAggregate<K> {
         Ok(self.ret.arrow())
     }
 
+    /// Over no rows, such as an empty window frame: a count is 0.
+    fn default_value(&self, data_type: &DataType) -> Result<ScalarValue> {
+        match self.name {
+            "count" | "regr_count" => Ok(ScalarValue::Int64(Some(0))),
+            _ => ScalarValue::try_from(data_type),
+        }
+    }
+
     fn accumulator(&self, args: AccumulatorArgs<'_>) -> Result<Box<dyn Accumulator>> {
         let kernel = self.kernel.clone();
         if !args.is_distinct {
