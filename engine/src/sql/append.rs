@@ -19,7 +19,7 @@ use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
 use datafusion::physical_plan::union::UnionExec;
 use datafusion::physical_plan::{
     DisplayAs, DisplayFormatType, ExecutionPlan, ExecutionPlanProperties, Partitioning, PlanProperties,
-    with_new_children_if_necessary,
+    replace_children_if_necessary,
 };
 use futures::StreamExt;
 
@@ -56,7 +56,7 @@ fn keep_order(branch: Arc<dyn ExecutionPlan>) -> Result<Arc<dyn ExecutionPlan>> 
     match branch.children().as_slice() {
         [input] if branch.downcast_ref::<ProjectionExec>().is_some() => {
             let input = keep_order(Arc::clone(input))?;
-            with_new_children_if_necessary(branch, vec![input])
+            replace_children_if_necessary(branch, vec![input])
         }
         _ => Ok(branch),
     }
