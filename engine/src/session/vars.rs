@@ -8,6 +8,7 @@ mod table;
 mod text;
 mod value;
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
@@ -118,7 +119,7 @@ impl Vars {
             let kept = table::find(name)
                 .and_then(|def| vars.normalise(def, name, value).ok())
                 .unwrap_or_else(|| value.clone());
-            Arc::make_mut(&mut vars.initial).insert(key(name), kept);
+            Arc::make_mut(&mut vars.initial).insert(key(name).into_owned(), kept);
         }
         vars
     }
@@ -126,7 +127,7 @@ impl Vars {
     /// A setting from the startup packet: as SET, but RESET returns to it.
     pub fn set_initial(&mut self, name: &str, value: &str) -> Result<()> {
         let kept = self.check(name, value)?;
-        Arc::make_mut(&mut self.initial).insert(key(name), kept);
+        Arc::make_mut(&mut self.initial).insert(key(name).into_owned(), kept);
         Ok(())
     }
 
@@ -162,7 +163,7 @@ impl Vars {
                 check_context(name)?;
                 match table::find(name) {
                     Some(def) => self.initial_value(def).to_owned(),
-                    None => self.initial.get(&key(name)).cloned().unwrap_or_default(),
+                    None => self.initial.get(&*key(name)).cloned().unwrap_or_default(),
                 }
             }
         };
@@ -170,14 +171,14 @@ impl Vars {
         let of_transaction = TRANSACTION.iter().any(|t| t.0 == key);
         if local || of_transaction {
             if !self.saved.is_empty() {
-                Arc::make_mut(&mut self.local).insert(key, kept);
+                Arc::make_mut(&mut self.local).insert(key.into_owned(), kept);
             }
             return Ok(());
         }
-        if self.local.contains_key(&key) {
-            Arc::make_mut(&mut self.local).remove(&key);
+        if self.local.contains_key(&*key) {
+            Arc::make_mut(&mut self.local).remove(&*key);
         }
-        Arc::make_mut(&mut self.session).insert(key, kept);
+        Arc::make_mut(&mut self.session).insert(key.into_owned(), kept);
         Ok(())
     }
 
@@ -242,9 +243,9 @@ impl Vars {
 
     fn source(&self, name: &str) -> &'static str {
         let key = key(name);
-        if self.local.contains_key(&key) || self.session.contains_key(&key) {
+        if self.local.contains_key(&*key) || self.session.contains_key(&*key) {
             "session"
-        } else if self.initial.contains_key(&key) {
+        } else if self.initial.contains_key(&*key) {
             "client"
         } else {
             "default"
@@ -253,7 +254,7 @@ impl Vars {
 
     fn raw(&self, def: &'static VarDef) -> &str {
         let key = key(def.name);
-        if let Some(value) = self.local.get(&key).or_else(|| self.session.get(&key)) {
+        if let Some(value) = self.local.get(&*key).or_else(|| self.session.get(&*key)) {
             return value;
         }
         self.initial_value(def)
@@ -263,13 +264,13 @@ impl Vars {
         if let Some((_, default)) = TRANSACTION.iter().find(|t| t.0 == def.name) {
             return table::find(default).map_or(def.default, |d| self.raw(d));
         }
-        self.initial.get(&key(def.name)).map_or(def.default, String::as_str)
+        self.initial.get(&*key(def.name)).map_or(def.default, String::as_str)
     }
 
     fn custom(&self, name: &str) -> Option<&str> {
         let key = key(name);
         let layers = [&self.local, &self.session, &self.initial];
-        layers.into_iter().find_map(|l| l.get(&key)).map(String::as_str)
+        layers.into_iter().find_map(|l| l.get(&*key)).map(String::as_str)
     }
 
     /// The kept form of a value the user may set.
@@ -393,8 +394,9 @@ impl Vars {
     }
 }
 
-fn key(name: &str) -> String {
-    name.to_ascii_lowercase()
+/// The name in lower case, as which values are kept. Most names are: several are looked up for each statement.
+fn key(name: &str) -> Cow<'_, str> {
+    if name.bytes().any(|b| b.is_ascii_uppercase()) { name.to_ascii_lowercase().into() } else { name.into() }
 }
 
 fn unrecognized(name: &str) -> SqlError {

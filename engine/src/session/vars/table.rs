@@ -3,6 +3,9 @@
 //! Settings that steer a planner or a storage that KalamDB does not have are listed too: tools set them, and a value
 //! set is a value shown. What would change durability (`fsync`) cannot be set by a session, as in PostgreSQL.
 
+use std::collections::HashMap;
+use std::sync::LazyLock;
+
 use super::VarContext::{self, *};
 use super::VarType::{self, *};
 
@@ -464,9 +467,9 @@ pub(super) fn is_hidden(def: &VarDef) -> bool {
 
 /// The setting of this name in any case.
 pub(super) fn find(name: &str) -> Option<&'static VarDef> {
-    let name = name.to_ascii_lowercase();
-    let found = VARS.binary_search_by(|v| v.name.to_ascii_lowercase().as_str().cmp(&name));
-    found.ok().map(|i| &VARS[i])
+    static BY_NAME: LazyLock<HashMap<String, &'static VarDef>> =
+        LazyLock::new(|| VARS.iter().map(|v| (v.name.to_ascii_lowercase(), v)).collect());
+    BY_NAME.get(&*super::key(name)).copied()
 }
 
 #[cfg(test)]
