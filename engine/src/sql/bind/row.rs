@@ -279,7 +279,7 @@ impl Binder<'_> {
         }
     }
 
-    /// A record IS [NOT] NULL if all its fields are.
+    /// A record `IS [NOT] NULL` if all its fields are.
     pub(super) fn record_null_test(&mut self, value: Typed, negated: bool) -> Result<Typed> {
         let imp = if negated { functions::record_not_null } else { functions::record_null };
         let test = Resolved {
