@@ -1,13 +1,14 @@
 //! The condition of COPY FROM ... WHERE.
 
 use std::cell::RefCell;
+use std::ops::ControlFlow;
 use std::sync::Arc;
 
 use datafusion::arrow::datatypes::{Field, Schema};
-use datafusion::common::tree_node::{TreeNode, TreeNodeRecursion};
 use datafusion::common::{Column as DfColumn, DFSchema};
 use datafusion::logical_expr::Expr;
 use datafusion::sql::sqlparser::ast;
+use datafusion::sql::sqlparser::tokenizer::Span;
 use kalamdb_catalog::{CachedTableData, Result, SqlError, SqlState};
 
 use super::Binder;
@@ -23,6 +24,10 @@ impl Binder<'_> {
         table: &Arc<CachedTableData>,
         condition: &ast::Expr,
     ) -> Result<(Expr, DFSchema)> {
+        if let Some((name, span)) = first_parameter(condition) {
+            let message = format!("there is no parameter {name}");
+            return Err(SqlError::new(SqlState::UNDEFINED_PARAMETER, message).at(self.position(span)));
+        }
         let definition = &table.definition;
         let columns: Vec<ScopeColumn> = definition
             .live_columns()
@@ -50,11 +55,6 @@ impl Binder<'_> {
         let ctx = Env { parent: None, outer: &outer }.ctx(&scope, Clause::CopyWhere, &applies);
         let bound = self.expr(condition, &ctx)?;
         let condition = self.boolean(bound, "WHERE")?;
-        if let Some(parameter) = first_parameter(&condition) {
-            // COPY has no way to give it a value.
-            let message = format!("there is no parameter {parameter}");
-            return Err(SqlError::new(SqlState::UNDEFINED_PARAMETER, message));
-        }
         if !applies.borrow().is_empty() {
             return Err(SqlError::new(
                 SqlState::FEATURE_NOT_SUPPORTED,
@@ -65,13 +65,15 @@ impl Binder<'_> {
     }
 }
 
-fn first_parameter(e: &Expr) -> Option<String> {
+/// `$1` and where it stands: COPY has no way to give it a value.
+fn first_parameter(condition: &ast::Expr) -> Option<(String, Span)> {
     let mut found = None;
-    let _ = e.apply(|e| {
-        if let Expr::Placeholder(p) = e {
-            found.get_or_insert_with(|| p.id.clone());
+    let _ = ast::visit_expressions(condition, |e| match e {
+        ast::Expr::Value(ast::ValueWithSpan { value: ast::Value::Placeholder(name), span }) => {
+            found = Some((name.clone(), *span));
+            ControlFlow::Break(())
         }
-        Ok(TreeNodeRecursion::Continue)
+        _ => ControlFlow::Continue(()),
     });
     found
 }
