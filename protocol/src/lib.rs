@@ -24,6 +24,7 @@ mod rows;
 mod simple_query;
 mod startup;
 mod transport;
+mod workers;
 
 pub use cancel::{AsyncMessage, Backend, Backends};
 pub use error::Error;

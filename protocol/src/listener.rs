@@ -15,7 +15,7 @@ use std::time::Duration;
 
 use kalamdb_catalog::{SqlError, SqlState};
 use kalamdb_engine::context::AppContext;
-use tokio::net::{TcpListener, TcpStream, UnixListener};
+use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 
@@ -24,6 +24,7 @@ use crate::error::{Error, Stop, write_error};
 use crate::limits::{ACCEPT_RETRY, LAST_WORDS_TIMEOUT, STARTUP_SOCKETS_EXTRA};
 use crate::startup;
 use crate::transport::{Socket, Transport};
+use crate::workers::Workers;
 
 /// What the process decides about connections.
 #[derive(Clone, Debug)]
@@ -97,6 +98,13 @@ impl Server {
 
     /// Serves until `shutdown` is ready, then ends the connections as the module's comment says.
     pub async fn serve(self, app: Arc<AppContext>, shutdown: impl Future<Output = ()> + Send) {
+        let workers = match Workers::start() {
+            Ok(workers) => workers,
+            Err(error) => {
+                tracing::error!(%error, "could not start the threads of connections");
+                return;
+            }
+        };
         let mut tasks = JoinSet::new();
         let sockets_max = self.settings.max_connections + STARTUP_SOCKETS_EXTRA;
         tokio::pin!(shutdown);
@@ -119,16 +127,25 @@ impl Server {
             if tasks.len() >= sockets_max {
                 continue;
             }
-            let transport = Transport::new(socket, self.settings.max_message_bytes);
-            let app = Arc::clone(&app);
-            tasks.spawn(run(transport, app, Arc::clone(&self.backends), self.settings.clone(), peer));
+            let (app, backends, settings) = (Arc::clone(&app), Arc::clone(&self.backends), self.settings.clone());
+            let connection = async move {
+                match socket.here() {
+                    Ok(socket) => {
+                        let transport = Transport::new(socket, settings.max_message_bytes);
+                        run(transport, app, backends, settings, peer).await;
+                    }
+                    Err(error) => tracing::warn!(%error, "could not take over a connection"),
+                }
+            };
+            tasks.spawn_on(connection, workers.next());
         }
         let Server { settings, tcp, unix, backends } = self;
         drop((tcp, unix));
         stop(tasks, &backends, settings.shutdown_grace).await;
+        workers.stop();
     }
 
-    async fn accept(&self) -> io::Result<(Box<dyn Socket>, Option<String>)> {
+    async fn accept(&self) -> io::Result<(Accepted, Option<String>)> {
         let tcp = self.tcp.iter().map(|l| Box::pin(l.accept()));
         let any_tcp = async {
             if self.tcp.is_empty() { std::future::pending().await } else { futures::future::select_all(tcp).await.0 }
@@ -143,10 +160,26 @@ impl Server {
             accepted = any_tcp => {
                 let (stream, peer) = accepted?;
                 tune(&stream);
-                Ok((Box::new(stream) as Box<dyn Socket>, Some(peer.ip().to_string())))
+                Ok((Accepted::Tcp(stream.into_std()?), Some(peer.ip().to_string())))
             }
-            accepted = any_unix => Ok((Box::new(accepted?.0) as Box<dyn Socket>, None)),
+            accepted = any_unix => Ok((Accepted::Unix(accepted?.0.into_std()?), None)),
         }
+    }
+}
+
+/// A connection that no runtime watches yet.
+enum Accepted {
+    Tcp(std::net::TcpStream),
+    Unix(StdUnixStream),
+}
+
+impl Accepted {
+    /// The socket on the runtime of the caller.
+    fn here(self) -> io::Result<Box<dyn Socket>> {
+        Ok(match self {
+            Accepted::Tcp(stream) => Box::new(TcpStream::from_std(stream)?),
+            Accepted::Unix(stream) => Box::new(UnixStream::from_std(stream)?),
+        })
     }
 }
 

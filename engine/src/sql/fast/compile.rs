@@ -133,7 +133,8 @@ impl Compiler<'_> {
             Expr::Column(column) => self.column(column).map(|i| (Input::Column(i), self.types[i].arrow())),
             Expr::Placeholder(placeholder) => parameter(placeholder).map(|(i, carrier)| (Input::Parameter(i), carrier)),
             Expr::ScalarFunction(call) => match resolved_of(&call.func) {
-                Some(function) if !function.list => return Ok(Transformed::no(e)),
+                // What sleeps must not do it on a connection's thread, where a cancel may be waiting.
+                Some(function) if !function.list && function.name != "pg_sleep" => return Ok(Transformed::no(e)),
                 None if call.func.name() == "coalesce" => return first_not_null(&call.args),
                 _ => None,
             },

@@ -46,13 +46,18 @@ fn pg_sleep(call: &Call<'_>, args: &[ArrayRef]) -> Result<ArrayRef> {
     for row in (0..call.rows).filter(|row| seconds.is_valid(*row)) {
         let length = Duration::try_from_secs_f64(seconds.value(row).max(0.0)).unwrap_or(Duration::MAX);
         let started = Instant::now();
-        tokio::task::block_in_place(|| {
+        let sleep = || {
             while let Some(left) = length.checked_sub(started.elapsed()).filter(|l| !l.is_zero()) {
                 call.session.cancel().check()?;
                 std::thread::sleep(left.min(SLICE));
             }
             Ok(())
-        })?;
+        };
+        // A connection's own thread has nobody to hand its tasks to.
+        match tokio::runtime::Handle::try_current().map(|h| h.runtime_flavor()) {
+            Ok(tokio::runtime::RuntimeFlavor::MultiThread) => tokio::task::block_in_place(sleep)?,
+            _ => sleep()?,
+        }
     }
     Ok(Arc::new(StringArray::from_iter((0..call.rows).map(|row| seconds.is_valid(row).then_some("")))))
 }
