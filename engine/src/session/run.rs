@@ -112,7 +112,12 @@ impl Session {
 
     /// Splits a query string. Empty for '', ';', a comment. A syntax error anywhere fails the whole string.
     pub fn parse(&self, sql: &str) -> Result<Vec<ParsedStatement>> {
-        sql::parse(sql)
+        let mut notices = Vec::new();
+        let statements = sql::parse(sql, &mut notices);
+        for notice in notices {
+            self.context.notice(notice);
+        }
+        statements
     }
 
     /// Parse message. `declared`: OIDs by the client, 0 = infer.

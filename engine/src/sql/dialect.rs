@@ -85,6 +85,9 @@ impl Dialect for Postgres {
     }
 
     fn parse_infix(&self, parser: &mut Parser<'_>, left: &Expr, _precedence: u8) -> Option<Result<Expr, ParserError>> {
+        if is_comparison(left) && is_comparison_token(&parser.peek_token_ref().token) {
+            return Some(parser.expected_ref("end of comparison", parser.peek_token_ref()));
+        }
         if is_word(parser, 0, "isnull") {
             parser.advance_token();
             return Some(Ok(Expr::IsNull(Box::new(left.clone()))));
@@ -138,6 +141,16 @@ impl Postgres {
             Expr::Nested(Box::new(either))
         }))
     }
+}
+
+/// Comparisons do not associate: `1 < 2 = true` is an error, `(1 < 2) = true` is not.
+fn is_comparison(e: &Expr) -> bool {
+    use BinaryOperator::{Eq, Gt, GtEq, Lt, LtEq, NotEq};
+    matches!(e, Expr::BinaryOp { op: Eq | NotEq | Lt | LtEq | Gt | GtEq, .. })
+}
+
+fn is_comparison_token(token: &Token) -> bool {
+    matches!(token, Token::Eq | Token::Neq | Token::Lt | Token::LtEq | Token::Gt | Token::GtEq)
 }
 
 /// True if the n-th token ahead is this unquoted word.

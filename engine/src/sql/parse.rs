@@ -11,6 +11,7 @@ use kalamdb_catalog::{Result, SqlError, SqlState};
 use super::bind::{fold, position};
 use super::dialect::Postgres;
 use super::statement::{CopyStatement, CopyTarget, IsolationLevel, Statement, TransactionCommand, TransactionModes};
+use crate::types::io::truncate_name;
 
 /// Nested expressions and queries deeper than this are 54001.
 const DEPTH_MAX: usize = 200;
@@ -22,10 +23,13 @@ pub struct ParsedStatement {
     pub(crate) source: Arc<str>,
 }
 
-/// Splits and parses a query string. A syntax error anywhere fails all of it, as in PostgreSQL.
-pub fn parse(sql: &str) -> Result<Vec<ParsedStatement>> {
+/// Splits and parses a query string. A syntax error anywhere fails all of it, as in PostgreSQL. `notices` gets one for
+/// every name that was cut.
+pub fn parse(sql: &str, notices: &mut Vec<SqlError>) -> Result<Vec<ParsedStatement>> {
     let source: Arc<str> = Arc::from(sql);
-    let mut parser = Sql::new(sql)?;
+    let mut tokens = tokens(sql)?;
+    cut_names(&mut tokens, notices);
+    let mut parser = Sql::of(sql, tokens);
     let mut statements = Vec::new();
     loop {
         while parser.inner.consume_token(&Token::SemiColon) {}
@@ -60,25 +64,14 @@ struct Sql<'a> {
 static DIALECT: Postgres = Postgres;
 
 impl<'a> Sql<'a> {
+    /// A stored text, whose names have been cut when it was stored.
     fn new(source: &'a str) -> Result<Self> {
-        let tokens = Tokenizer::new(&DIALECT, source).tokenize_with_location().map_err(|e| {
-            let span = datafusion::sql::sqlparser::tokenizer::Span::new(e.location, e.location);
-            let at = position(source, span);
-            let start = at.map_or(0, |p| p as usize - 1);
-            let near: String = source.chars().skip(start).collect();
-            let what = if near.starts_with('"') {
-                format!("unterminated quoted identifier at or near \"{near}\"")
-            } else if e.message.starts_with("Unterminated") {
-                format!("unterminated quoted string at or near \"{near}\"")
-            } else {
-                let word: String = near.chars().take_while(|c| !c.is_whitespace()).collect();
-                format!("syntax error at or near \"{word}\"")
-            };
-            SqlError::new(SqlState::SYNTAX_ERROR, what).at(at)
-        })?;
-        check_numbers(source, &tokens)?;
+        Ok(Sql::of(source, tokens(source)?))
+    }
+
+    fn of(source: &'a str, tokens: Vec<TokenWithSpan>) -> Self {
         let inner = Parser::new(&DIALECT).with_recursion_limit(DEPTH_MAX).with_tokens_with_locations(prepared(tokens));
-        Ok(Sql { inner, source })
+        Sql { inner, source }
     }
 
     fn peek(&self) -> Token {
@@ -857,6 +850,40 @@ fn split_items(tokens: &[TokenWithSpan]) -> Vec<Vec<TokenWithSpan>> {
     }
     items.retain(|i| !i.is_empty());
     items
+}
+
+/// The tokens of a text, white space included.
+fn tokens(source: &str) -> Result<Vec<TokenWithSpan>> {
+    let tokens = Tokenizer::new(&DIALECT, source).tokenize_with_location().map_err(|e| {
+        let span = datafusion::sql::sqlparser::tokenizer::Span::new(e.location, e.location);
+        let at = position(source, span);
+        let start = at.map_or(0, |p| p as usize - 1);
+        let near: String = source.chars().skip(start).collect();
+        let what = if near.starts_with('"') {
+            format!("unterminated quoted identifier at or near \"{near}\"")
+        } else if e.message.starts_with("Unterminated") {
+            format!("unterminated quoted string at or near \"{near}\"")
+        } else {
+            let word: String = near.chars().take_while(|c| !c.is_whitespace()).collect();
+            format!("syntax error at or near \"{word}\"")
+        };
+        SqlError::new(SqlState::SYNTAX_ERROR, what).at(at)
+    })?;
+    check_numbers(source, &tokens)?;
+    Ok(tokens)
+}
+
+/// Names longer than the limit, cut as PostgreSQL's scanner does (scansup.c), each with its notice.
+fn cut_names(tokens: &mut [TokenWithSpan], notices: &mut Vec<SqlError>) {
+    for token in tokens {
+        let Token::Word(word) = &mut token.token else { continue };
+        let short = truncate_name(&word.value);
+        if short.len() < word.value.len() {
+            let message = format!("identifier \"{}\" will be truncated to \"{short}\"", word.value);
+            notices.push(SqlError::new(SqlState::NAME_TOO_LONG, message));
+            word.value.truncate(short.len());
+        }
+    }
 }
 
 /// 42601 for a number that runs into a name: `123abc` is neither.

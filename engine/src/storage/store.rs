@@ -64,6 +64,10 @@ pub struct Storage {
     read_only: AtomicBool,
     fresh: bool,
     path: PathBuf,
+    /// Bytes that a log of RocksDB comes to, roughly.
+    log_bytes: usize,
+    /// The log that was last given its size.
+    log_sized: AtomicU64,
     /// Numbers the files of bulk writes.
     pub(super) bulk_files: AtomicU64,
     /// Dropped after `db`.
@@ -92,6 +96,8 @@ impl Storage {
             read_only: AtomicBool::new(false),
             fresh: false,
             path: path.to_owned(),
+            log_bytes: options.write_buffer_bytes,
+            log_sized: AtomicU64::new(0),
             bulk_files: AtomicU64::new(0),
             _lock: lock,
         };
@@ -109,6 +115,7 @@ impl Storage {
         }
         storage.drop_pending_run()?;
         storage.fresh = storage.last_seq()? == 0;
+        storage.size_log();
         Ok(storage)
     }
 
@@ -234,6 +241,16 @@ impl Storage {
     pub fn sync(&self) -> Result<()> {
         self.check_writable()?;
         self.guard(self.db.flush_wal(true))
+    }
+
+    /// Gives the log its size if RocksDB has begun a new one. Where that cannot be done, commits are slower and nothing
+    /// else.
+    pub(crate) fn size_log(&self) {
+        let sized = self.log_sized.load(Ordering::Relaxed);
+        match open::size_log(&self.path, self.log_bytes, sized) {
+            Ok(newest) => self.log_sized.store(newest, Ordering::Relaxed),
+            Err(error) => tracing::debug!(%error, "could not give RocksDB's log its size"),
+        }
     }
 
     /// The error that every write gets after one has failed.

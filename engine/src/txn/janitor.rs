@@ -1,5 +1,5 @@
 //! The background thread: syncs commits that did not wait for the disk, removes storages nobody can see any more, keys
-//! deleted below the horizon, and the change log's oldest part.
+//! deleted below the horizon, and the change log's oldest part; gives RocksDB's logs their size.
 
 use std::collections::VecDeque;
 use std::time::Instant;
@@ -131,6 +131,7 @@ impl Janitor {
             let deleted = std::mem::take(&mut state.deleted);
             (std::mem::take(&mut state.unsynced), ready, deleted, state.log.trim(&self.change_log))
         };
+        shared.storage.size_log();
         let work = || -> Result<()> {
             if unsynced {
                 shared.storage.sync()?;

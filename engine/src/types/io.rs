@@ -15,6 +15,7 @@ use super::json;
 use super::record;
 use super::value::Value;
 use super::{FormatSettings, Interval, Numeric, datetime, float};
+use crate::limits::NAME_BYTES_MAX;
 
 /// Days from 1970-01-01 to 2000-01-01, the epoch of the wire format.
 const EPOCH_DAYS: i32 = 10_957;
@@ -23,7 +24,7 @@ const EPOCH_MICROS: i64 = 946_684_800_000_000;
 /// 24:00:00, the last value of `time`.
 const DAY_MICROS: i64 = 86_400_000_000;
 /// pg_type.typlen of name, with the final zero.
-const NAME_LEN: usize = 64;
+const NAME_LEN: usize = NAME_BYTES_MAX + 1;
 
 /// Reads the text form of a value: the type's input function.
 pub fn parse_text<'a>(ty: PgType, typmod: i32, text: &'a str, fs: &FormatSettings) -> Result<Value<'a>> {
@@ -377,7 +378,7 @@ fn too_long(type_name: &str, max: usize) -> SqlError {
 
 /// At most 63 bytes, cut at a character.
 pub(crate) fn truncate_name(text: &str) -> &str {
-    &text[..text.floor_char_boundary(text.len().min(NAME_LEN - 1))]
+    &text[..text.floor_char_boundary(text.len().min(NAME_BYTES_MAX))]
 }
 
 /// Input of "char": the first byte, or a byte as `\ooo`.

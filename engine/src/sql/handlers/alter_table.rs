@@ -18,7 +18,7 @@ use datafusion::sql::sqlparser::ast::{
 use kalamdb_catalog::{CachedTableData, CatalogChange, Oid, Result, SqlError, SqlState, TableDefinition};
 
 use super::create_table::{primary_key, set_primary_key};
-use super::ddl::{change, exists, ident, is_taken, named_schema, refuse_builtin, relation, truncate_name};
+use super::ddl::{change, exists, ident, is_taken, named_schema, refuse_builtin, relation};
 use super::schema::absent;
 use crate::providers;
 use crate::session::Session;
@@ -199,7 +199,7 @@ fn put_with_views(session: &mut Session, before: &TableDefinition, after: TableD
 }
 
 fn rename_table(session: &mut Session, table: &TableDefinition, new: &str) -> Result<()> {
-    let name = truncate_name(session, new.to_owned());
+    let name = new.to_owned();
     if is_taken(session, table.schema, &name) {
         return Err(exists(&name));
     }
@@ -214,7 +214,7 @@ fn rename_constraint(session: &mut Session, table: &TableDefinition, old: &Ident
             format!("constraint \"{old}\" for table \"{}\" does not exist", table.name),
         ));
     };
-    let new = truncate_name(session, ident(new));
+    let new = ident(new);
     if is_taken(session, table.schema, &new) {
         return Err(exists(&new));
     }

@@ -193,7 +193,7 @@ impl Columns {
     }
 
     fn add(&mut self, session: &Session, prepared: &PreparedStatement, column: &ast::ColumnDef) -> Result<()> {
-        let (definition, is_key) = column_definition(session, prepared, column)?;
+        let (definition, is_key) = column_definition(session, prepared, &self.table, column)?;
         if self.list.iter().any(|c| c.name == definition.name) {
             return Err(duplicate_column(&definition.name));
         }
@@ -234,9 +234,10 @@ impl Columns {
 pub(crate) fn column_definition(
     session: &Session,
     prepared: &PreparedStatement,
+    table: &str,
     column: &ast::ColumnDef,
 ) -> Result<(ColumnDefinition, Option<Option<String>>)> {
-    let name = super::ddl::truncate_name(session, fold(&column.name));
+    let name = fold(&column.name);
     if crate::providers::is_system_column(&name) {
         return Err(SqlError::new(
             SqlState::DUPLICATE_COLUMN,
@@ -259,11 +260,20 @@ pub(crate) fn column_definition(
         since_version: 0,
     };
     let mut key = None;
+    let mut nullable = None;
     for option in &column.options {
         let constraint_name = option.name.as_ref().map(fold);
         match &option.option {
-            ColumnOption::Null => {}
-            ColumnOption::NotNull => definition.not_null = true,
+            ColumnOption::Null | ColumnOption::NotNull => {
+                let this = matches!(option.option, ColumnOption::Null);
+                if nullable.replace(this).is_some_and(|other| other != this) {
+                    return Err(repeated("conflicting NULL/NOT NULL declarations", table, &definition.name));
+                }
+                definition.not_null |= !this;
+            }
+            ColumnOption::Default(_) if definition.default.is_some() => {
+                return Err(repeated("multiple default values specified", table, &definition.name));
+            }
             ColumnOption::Default(expr) => {
                 binder.default_expr(expr, &definition)?;
                 definition.default = Some(default_text(expr, ty));
@@ -292,6 +302,11 @@ pub(crate) fn column_definition(
         }
     }
     Ok((definition, key))
+}
+
+/// 42601 for options of one column that cannot both be.
+fn repeated(what: &str, table: &str, column: &str) -> SqlError {
+    SqlError::new(SqlState::SYNTAX_ERROR, format!("{what} for column \"{column}\" of table \"{table}\""))
 }
 
 /// DEFAULT as stored and shown: a string literal carries its type, as PostgreSQL prints it.

@@ -185,22 +185,7 @@ pub(crate) fn place(session: &Session, object: &ObjectName) -> Result<(Arc<Schem
         )
         .detail("System catalog modifications are currently disallowed."));
     }
-    Ok((schema, truncate_name(session, name)))
-}
-
-/// An identifier cut to 63 bytes, with PostgreSQL's notice.
-pub(crate) fn truncate_name(session: &Session, name: String) -> String {
-    let max = crate::limits::NAME_BYTES_MAX;
-    if name.len() <= max {
-        return name;
-    }
-    let end = (0..=max).rev().find(|i| name.is_char_boundary(*i)).unwrap_or(0);
-    let short = name[..end].to_owned();
-    session.context().notice(SqlError::new(
-        SqlState::NAME_TOO_LONG,
-        format!("identifier \"{name}\" will be truncated to \"{short}\""),
-    ));
-    short
+    Ok((schema, name))
 }
 
 /// 42P07

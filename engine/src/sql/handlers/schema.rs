@@ -3,7 +3,7 @@
 use datafusion::sql::sqlparser::ast::{self, ObjectName, SchemaName};
 use kalamdb_catalog::{CatalogChange, DatabaseDefinition, Result, SchemaDefinition, SqlError, SqlState, TableKind};
 
-use super::ddl::{change, truncate_name};
+use super::ddl::change;
 use crate::clock;
 use crate::session::Session;
 use crate::sql::Response;
@@ -17,7 +17,6 @@ pub(crate) fn create(session: &mut Session, schema_name: &SchemaName, if_not_exi
         SchemaName::NamedAuthorization(name, role) => (single(name)?, super::ddl::ident(role)),
         SchemaName::UnnamedAuthorization(role) => (super::ddl::ident(role), super::ddl::ident(role)),
     };
-    let name = truncate_name(session, name);
     let database = session.context().database;
     if session.context().catalog().schema_by_name(database, &name).is_some() {
         let error = SqlError::new(SqlState::DUPLICATE_SCHEMA, format!("schema \"{name}\" already exists"));
@@ -74,7 +73,7 @@ pub(crate) fn drop(session: &mut Session, names: &[ObjectName], if_exists: bool,
 }
 
 pub(crate) fn create_database(session: &mut Session, name: &ObjectName, if_not_exists: bool) -> Result<Response> {
-    let name = truncate_name(session, single(name)?);
+    let name = single(name)?;
     if session.context().catalog().database_by_name(&name).is_some() {
         let error = SqlError::new(SqlState::DUPLICATE_DATABASE, format!("database \"{name}\" already exists"));
         if !if_not_exists {
@@ -148,7 +147,7 @@ pub(crate) fn alter(session: &mut Session, alter: &ast::AlterSchema) -> Result<R
         let ast::AlterSchemaOperation::Rename { name: new } = operation else {
             return Err(SqlError::unsupported(format!("ALTER SCHEMA {operation}")));
         };
-        let new = truncate_name(session, single(new)?);
+        let new = single(new)?;
         if session.context().catalog().schema_by_name(database, &new).is_some() {
             return Err(SqlError::new(SqlState::DUPLICATE_SCHEMA, format!("schema \"{new}\" already exists")));
         }

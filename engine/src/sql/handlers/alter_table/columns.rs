@@ -13,7 +13,7 @@ use crate::limits;
 use crate::session::Session;
 use crate::sql::bind::{Binder, Parameters, column_type};
 use crate::sql::handlers::create_table::{column_definition, set_primary_key};
-use crate::sql::handlers::ddl::{change, ident, shown_name, truncate_name};
+use crate::sql::handlers::ddl::{change, ident, shown_name};
 use crate::sql::handlers::drop::drop_all;
 use crate::sql::handlers::schema::{absent, skipping};
 use crate::sql::plan::evaluate;
@@ -77,7 +77,7 @@ pub(super) async fn add(
     }
     check_free(old, &ident(&column.name))?;
     // PostgreSQL gives the place of a wrong type, but of nothing in DEFAULT.
-    let (mut added, key) = column_definition(session, prepared, column)
+    let (mut added, key) = column_definition(session, prepared, &old.name, column)
         .map_err(|e| if e.code() == SqlState::UNDEFINED_OBJECT { e } else { e.without_position() })?;
     check_free(old, &added.name)?;
     if old.columns.len() >= limits::COLUMNS_MAX {
@@ -180,7 +180,7 @@ pub(super) fn rename(session: &mut Session, table: &CachedTableData, from: &Iden
         }
         _ => e,
     })?;
-    let to = truncate_name(session, ident(to));
+    let to = ident(to);
     check_free(old, &to)?;
     let mut new = old.clone();
     new.columns[index].name = to;
