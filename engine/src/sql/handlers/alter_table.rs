@@ -189,7 +189,12 @@ fn refuse_for_view(view: &TableDefinition, operation: &Operation) -> Result<()> 
 
 /// Puts a definition whose name or columns have changed in place, and with it the views that read it. `what` names the
 /// change, should a view be beyond rewriting.
-fn put_with_views(session: &mut Session, before: &TableDefinition, after: TableDefinition, what: &str) -> Result<()> {
+pub(super) fn put_with_views(
+    session: &mut Session,
+    before: &TableDefinition,
+    after: TableDefinition,
+    what: &str,
+) -> Result<()> {
     let views = views::adapted(session, before, &after, what)?;
     change(session, CatalogChange::PutTable(after))?;
     for view in views {

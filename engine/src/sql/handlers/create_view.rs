@@ -8,6 +8,7 @@ use kalamdb_catalog::{
     CachedTableData, CatalogChange, ColumnDefinition, Oid, Result, SqlError, SqlState, TableDefinition, TableKind, name,
 };
 
+use super::alter_table::put_with_views;
 use super::ddl::{change, exists, place};
 use crate::clock;
 use crate::session::Session;
@@ -78,7 +79,12 @@ pub(crate) fn run(session: &mut Session, prepared: &PreparedStatement, create: &
     }
     let sql = resolved_text(session, &binder, prepared.source(), &create.query)?;
     let definition = match old {
-        Some(old) => TableDefinition { kind: TableKind::View { sql, depends_on }, columns, ..old.definition.clone() },
+        Some(old) => {
+            let before = &old.definition;
+            let after = TableDefinition { kind: TableKind::View { sql, depends_on }, columns, ..before.clone() };
+            put_with_views(session, before, after, "adding columns to a view")?;
+            return complete("CREATE VIEW");
+        }
         None => {
             let oid = session.app().take_oids(3);
             TableDefinition {

@@ -1,9 +1,10 @@
 //! DROP TABLE and DROP VIEW, with what depends on them.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 
 use datafusion::sql::sqlparser::ast::{ObjectName, ObjectType};
-use kalamdb_catalog::{CachedTableData, CatalogChange, Result, SqlError, SqlState};
+use kalamdb_catalog::{CachedTableData, Catalog, CatalogChange, Oid, Result, SqlError, SqlState};
 
 use super::ddl::{change, refuse_builtin, relation, shown_name};
 use super::schema::absent;
@@ -74,7 +75,6 @@ pub(crate) fn drop_all(
     owned: bool,
 ) -> Result<()> {
     let catalog = session.context().catalog();
-    let mut order: Vec<Arc<CachedTableData>> = relations.to_vec();
     // (dependent, what it depends on)
     let mut edges: Vec<(Arc<CachedTableData>, String)> = Vec::new();
     let describe = |t: &Arc<CachedTableData>| {
@@ -86,17 +86,13 @@ pub(crate) fn drop_all(
         let within = |t: &Arc<CachedTableData>| relations.iter().find(|r| t.reads(r.definition.oid)).map(describe);
         edges.extend(relations.iter().map(|t| (Arc::clone(t), within(t).unwrap_or_else(|| what.to_owned()))));
     }
-    let mut next = 0;
-    while next < order.len() {
-        let on = describe(&order[next]);
-        for dependent in catalog.dependents(order[next].definition.oid) {
-            if !order.iter().any(|o| o.definition.oid == dependent.definition.oid) {
-                edges.push((Arc::clone(&dependent), on.clone()));
-                order.push(dependent);
-            }
-        }
-        next += 1;
+    let mut seen: HashSet<Oid> = relations.iter().map(|r| r.definition.oid).collect();
+    let mut found = Vec::new();
+    for relation in relations.iter().rev() {
+        add_dependents(&catalog, relation, &mut seen, &mut found);
     }
+    found.reverse();
+    edges.extend(found.iter().map(|(dependent, on)| (Arc::clone(dependent), describe(on))));
     if !edges.is_empty() {
         let lines: Vec<String> = edges.iter().map(|(d, on)| format!("{} depends on {on}", describe(d))).collect();
         if !cascade {
@@ -117,8 +113,26 @@ pub(crate) fn drop_all(
             }
         });
     }
-    for table in order.iter().rev() {
+    for table in found.iter().map(|(dependent, _)| dependent).rev().chain(relations.iter().rev()) {
         change(session, CatalogChange::DropTable(table.definition.oid))?;
     }
     Ok(())
+}
+
+/// The views that read `on`, directly or through others, each with what it was reached by; in the reverse of the order in
+/// which PostgreSQL reports them (dependency.c: the newest first, each behind what depends on it).
+fn add_dependents(
+    catalog: &Catalog,
+    on: &Arc<CachedTableData>,
+    seen: &mut HashSet<Oid>,
+    found: &mut Vec<(Arc<CachedTableData>, Arc<CachedTableData>)>,
+) {
+    let mut dependents = catalog.dependents(on.definition.oid);
+    dependents.sort_by_key(|d| std::cmp::Reverse(d.definition.oid));
+    for dependent in dependents {
+        if seen.insert(dependent.definition.oid) {
+            add_dependents(catalog, &dependent, seen, found);
+            found.push((dependent, Arc::clone(on)));
+        }
+    }
 }
