@@ -3,7 +3,7 @@
 
 use std::any::TypeId;
 
-use datafusion::sql::sqlparser::ast::{BinaryOperator, Expr, UnaryOperator};
+use datafusion::sql::sqlparser::ast::{BinaryOperator, Expr, Interval, UnaryOperator};
 use datafusion::sql::sqlparser::dialect::{Dialect, PostgreSqlDialect, Precedence};
 use datafusion::sql::sqlparser::keywords::Keyword;
 use datafusion::sql::sqlparser::parser::{Parser, ParserError};
@@ -65,8 +65,15 @@ impl Dialect for Postgres {
         INNER.prec_value(precedence)
     }
 
-    /// A sign binds closer than `^` and COLLATE: `-2 ^ 2` is 4.
+    /// A sign binds closer than `^` and COLLATE: `-2 ^ 2` is 4. `interval(p) '...'` keeps its precision, and `(VALUES ...)`
+    /// is a subquery.
     fn parse_prefix(&self, parser: &mut Parser<'_>) -> Option<Result<Expr, ParserError>> {
+        if parser.peek_token_ref().token == Token::LParen && is_word(parser, 1, "values") {
+            return Some(values_subquery(parser));
+        }
+        if is_word(parser, 0, "interval") && parser.peek_nth_token_ref(1).token == Token::LParen {
+            return Some(interval_with_precision(parser));
+        }
         let op = match parser.peek_token_ref().token {
             Token::Minus => UnaryOperator::Minus,
             Token::Plus => UnaryOperator::Plus,
@@ -141,6 +148,26 @@ impl Postgres {
             Expr::Nested(Box::new(either))
         }))
     }
+}
+
+fn values_subquery(parser: &mut Parser<'_>) -> Result<Expr, ParserError> {
+    parser.expect_token(&Token::LParen)?;
+    let query = parser.parse_query()?;
+    parser.expect_token(&Token::RParen)?;
+    Ok(Expr::Subquery(query))
+}
+
+fn interval_with_precision(parser: &mut Parser<'_>) -> Result<Expr, ParserError> {
+    parser.advance_token();
+    let fractional_seconds_precision = parser.parse_optional_precision()?;
+    let value = Expr::Value(parser.parse_value()?);
+    Ok(Expr::Interval(Interval {
+        value: Box::new(value),
+        leading_field: None,
+        leading_precision: None,
+        last_field: None,
+        fractional_seconds_precision,
+    }))
 }
 
 /// Comparisons do not associate: `1 < 2 = true` is an error, `(1 < 2) = true` is not.
