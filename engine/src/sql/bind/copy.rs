@@ -49,6 +49,7 @@ impl Binder<'_> {
             system: Vec::new(),
             named: true,
             base: false,
+            simple: None,
         };
         let scope = Scope { relations: vec![relation], columns };
         let (applies, outer) = (RefCell::new(Vec::new()), RefCell::new(Vec::new()));

@@ -563,6 +563,7 @@ impl Binder<'_> {
             system: vec![tableoid],
             named: true,
             base: false,
+            simple: None,
         };
         let mut scope = Scope { relations: vec![relation], columns };
         scope.extend(rest.clone());

@@ -373,7 +373,8 @@ impl Binder<'_> {
         let system = providers::system_columns(table).iter().map(|c| column(c.name, c.ty, -1, c.attribute)).collect();
         let schema = alias.is_none().then(|| self.catalog.schema(definition.schema).map(|s| s.name.clone())).flatten();
         let base = !matches!(definition.kind, TableKind::Virtual(_));
-        let relation = Relation { name: visible, schema, columns: columns.clone(), system, named: true, base };
+        let relation =
+            Relation { name: visible, schema, columns: columns.clone(), system, named: true, base, simple: None };
         Ok(Item { plan, scope: Scope { relations: vec![relation], columns } })
     }
 
@@ -445,6 +446,7 @@ impl Binder<'_> {
     ) -> Result<Item> {
         let visible = alias.map_or_else(|| default.to_owned(), |a| fold(&a.name));
         let qualifier = TableReference::bare(self.unique(&visible));
+        let simple = bound.simple.as_deref().cloned().map(Arc::new);
         let mut names: Vec<String> = Vec::with_capacity(bound.columns.len());
         let mut exprs = Vec::with_capacity(bound.columns.len());
         for (i, column) in bound.columns.iter().enumerate() {
@@ -481,8 +483,15 @@ impl Binder<'_> {
             .collect();
         rename(&mut columns, alias, &visible)?;
         let named = alias.is_some() || default != "subquery";
-        let relation =
-            Relation { name: visible, schema: None, columns: columns.clone(), system: Vec::new(), named, base: false };
+        let relation = Relation {
+            name: visible,
+            schema: None,
+            columns: columns.clone(),
+            system: Vec::new(),
+            named,
+            base: false,
+            simple,
+        };
         Ok(Item { plan, scope: Scope { relations: vec![relation], columns } })
     }
 
@@ -498,6 +507,7 @@ impl Binder<'_> {
             system: Vec::new(),
             named: true,
             base: false,
+            simple: None,
         };
         Ok(Item { plan: item.plan, scope: Scope { relations: vec![relation], columns } })
     }
@@ -676,6 +686,7 @@ impl Binder<'_> {
             system: Vec::new(),
             named: true,
             base: false,
+            simple: None,
         };
         let right = Scope { relations: vec![relation], columns };
         self.check_aliases(&left.scope, &right)?;

@@ -1,9 +1,11 @@
 //! What column names mean at a place in a query.
 
 use std::cell::RefCell;
+use std::sync::Arc;
 
 use kalamdb_catalog::{Oid, Result, SqlError, SqlState};
 
+use super::SimpleSelect;
 use super::typed::Typed;
 
 /// A column in sight.
@@ -30,6 +32,8 @@ pub(crate) struct Relation {
     pub named: bool,
     /// A stored table itself, scanned as it is: not a view, a CTE or a subquery.
     pub base: bool,
+    /// What a view or subquery is, if it is a plain SELECT from one stored table: its outputs are `columns`.
+    pub simple: Option<Arc<SimpleSelect>>,
 }
 
 /// The FROM list: relations for qualified names, and the columns that `*` and bare names see (JOIN USING merges some).

@@ -2,8 +2,8 @@
 
 use std::cell::RefCell;
 
-use datafusion::common::Column as DfColumn;
 use datafusion::common::tree_node::{Transformed, TreeNode};
+use datafusion::common::{Column as DfColumn, DataFusionError};
 use datafusion::logical_expr::expr::Sort;
 use datafusion::logical_expr::{Expr, LogicalPlan, LogicalPlanBuilder};
 use datafusion::sql::sqlparser::ast::{self, SelectItem, SetExpr, Spanned};
@@ -12,7 +12,7 @@ use kalamdb_catalog::{PgType, Result, SqlError, SqlState};
 use super::from::unique_in;
 use super::group::contains_aggregate;
 use super::limit::Tail;
-use super::scope::{Clause, Ctx, OuterRef, Scope};
+use super::scope::{Clause, Ctx, OuterRef, Relation, Scope};
 use super::typed::{Kind, Typed};
 use super::{Binder, fold};
 use crate::sql::Column;
@@ -30,11 +30,12 @@ pub(crate) struct BoundQuery {
     pub simple: Option<Box<SimpleSelect>>,
 }
 
-/// The parts of a SELECT over one stored table with nothing but a WHERE.
+/// The parts of a SELECT over one stored table with nothing but a WHERE. What it reads through views and subqueries of
+/// the same kind is written out in terms of the table.
 #[derive(Clone, Debug)]
 pub(crate) struct SimpleSelect {
     pub table: kalamdb_catalog::Oid,
-    pub filter: Expr,
+    pub filter: Option<Expr>,
     pub outputs: Vec<Expr>,
 }
 
@@ -242,7 +243,7 @@ impl Binder<'_> {
             && keys.is_empty()
             && !tail.limits()
             && applies.borrow().is_empty()
-            && matches!(scope.relations.as_slice(), [only] if only.base);
+            && filter.is_some() == select.selection.is_some();
 
         let aggregated = groups.is_some() || having.is_some() || {
             let above = targets.iter().map(|t| &t.typed.expr);
@@ -282,8 +283,8 @@ impl Binder<'_> {
         plan = self.window_stage(plan, above)?;
         let windowed = plain != plan;
         plan = self.attach_sets(plan, sets)?;
-        let simple = match filter {
-            Some(filter) if simple_shape && !aggregated && !windowed => simple_select(scope, filter, &targets),
+        let simple = match scope.relations.as_slice() {
+            [only] if simple_shape && !aggregated && !windowed => simple_select(only, filter, &targets),
             _ => None,
         };
         let distinct = matches!(select.distinct, Some(ast::Distinct::Distinct));
@@ -431,13 +432,13 @@ impl Binder<'_> {
     /// `t.*` as one value.
     pub(super) fn row_by_name(&mut self, name: &ast::ObjectName, ctx: &Ctx<'_>) -> Result<Typed> {
         let (relation, _) = self.relation_by_name(name, ctx)?;
-        let same = |r: &&super::scope::Relation| r.name == relation.name && r.schema == relation.schema;
+        let same = |r: &&Relation| r.name == relation.name && r.schema == relation.schema;
         let found = self.lookup(ctx, &|c| Ok(c.scope.relations.iter().find(same).map(super::row::whole_row)))?;
         found.map(|c| c.typed).ok_or_else(|| SqlError::internal("a relation has gone"))
     }
 
     /// The relation that stands before `.*`, and whether it is this query's own.
-    fn relation_by_name(&self, name: &ast::ObjectName, ctx: &Ctx<'_>) -> Result<(super::scope::Relation, bool)> {
+    fn relation_by_name(&self, name: &ast::ObjectName, ctx: &Ctx<'_>) -> Result<(Relation, bool)> {
         let parts = super::name_parts(name)?;
         let (schema, table) = match parts.as_slice() {
             [.., schema, table] => (Some(schema.as_str()), table),
@@ -688,13 +689,39 @@ fn origin(scope: &Scope, typed: &Typed) -> (kalamdb_catalog::Oid, i16) {
     (0, 0)
 }
 
-fn simple_select(scope: &Scope, filter: Expr, targets: &[Target]) -> Option<Box<SimpleSelect>> {
-    let table = scope.columns.first()?.table;
-    if table == 0 || scope.columns.iter().any(|c| c.table != table) {
+fn simple_select(relation: &Relation, filter: Option<Expr>, targets: &[Target]) -> Option<Box<SimpleSelect>> {
+    let mut outputs: Vec<Expr> = targets.iter().map(|t| t.typed.expr.clone()).collect();
+    if relation.base {
+        let table = relation.columns.first()?.table;
+        return (table != 0).then(|| Box::new(SimpleSelect { table, filter, outputs }));
+    }
+    let inner = relation.simple.as_deref()?;
+    // Written out, such an output could be evaluated more often than once.
+    if inner.outputs.iter().any(Expr::is_volatile) {
         return None;
     }
-    let outputs = targets.iter().map(|t| t.typed.expr.clone()).collect();
-    Some(Box::new(SimpleSelect { table, filter, outputs }))
+    for output in &mut outputs {
+        *output = written_out(output.clone(), relation, inner)?;
+    }
+    let filter = match filter {
+        Some(filter) => Some(written_out(filter, relation, inner)?),
+        None => None,
+    };
+    // The inner condition first: it may keep rows from the outer one.
+    let filter = inner.filter.iter().cloned().chain(filter).reduce(Expr::and);
+    Some(Box::new(SimpleSelect { table: inner.table, filter, outputs }))
+}
+
+/// An expression over a relation's columns as one over what the columns are. None if it uses anything else.
+fn written_out(expr: Expr, relation: &Relation, inner: &SimpleSelect) -> Option<Expr> {
+    let replace = |e: Expr| match &e {
+        Expr::Column(_) => match relation.columns.iter().position(|c| c.typed.expr == e) {
+            Some(i) => Ok(Transformed::yes(inner.outputs[i].clone())),
+            None => Err(DataFusionError::Internal("a column of another relation".to_owned())),
+        },
+        _ => Ok(Transformed::no(e)),
+    };
+    expr.transform_up(replace).ok().map(|t| t.data)
 }
 
 /// DISTINCT ON: the first row of each group in ORDER BY's order.

@@ -61,7 +61,7 @@ impl Fast {
     pub(crate) fn select(binder: &Binder<'_>, select: &SimpleSelect) -> Option<Fast> {
         let table = binder.catalog.table(select.table)?;
         Fast::compile(binder.session, table, |compiler| {
-            let point = Point::compile(&compiler, table, &select.filter)?;
+            let point = Point::compile(&compiler, table, select.filter.as_ref()?)?;
             let shown = Shown::compile(&compiler, &select.outputs)?;
             Some(Action::Select { point, shown })
         })
