@@ -29,6 +29,8 @@ pub struct Session {
     statements: HashMap<String, Arc<Prepared>>,
     /// GUC_REPORT values as the client knows them.
     reported: Vec<(&'static str, String)>,
+    /// The settings that `reported` was taken from.
+    reported_of: Arc<Vars>,
     /// A block has begun and no statement has run in it: its snapshot is that of the first one.
     fresh_block: bool,
     /// The statement is one of several in a query string.
@@ -77,7 +79,8 @@ impl Session {
         );
         context.peers = startup.peers;
         let context = Arc::new(context);
-        let reported = context.vars().reports();
+        let reported_of = context.vars();
+        let reported = reported_of.reports();
         Ok(Session {
             app,
             cancel: context.cancel().clone(),
@@ -85,6 +88,7 @@ impl Session {
             state: State::Idle,
             statements: HashMap::new(),
             reported,
+            reported_of,
             fresh_block: false,
             one_of_several: false,
         })
@@ -216,7 +220,7 @@ impl Session {
 
     fn repeatable(&self) -> bool {
         let vars = self.context.vars();
-        vars.transaction_isolation() != "read committed" && vars.transaction_isolation() != "read uncommitted"
+        !matches!(vars.transaction_isolation(), "read committed" | "read uncommitted")
     }
 
     /// The open transaction, with the snapshot of a new statement; begun if there is none.
@@ -417,9 +421,14 @@ impl Session {
 
     /// GUC_REPORT settings changed since last asked.
     pub fn take_reports(&mut self) -> Vec<(&'static str, String)> {
-        let now = self.context.vars().reports();
+        let vars = self.context.vars();
+        if vars.same_values(&self.reported_of) {
+            return Vec::new();
+        }
+        let now = vars.reports();
         let changed = now.iter().filter(|r| !self.reported.contains(r)).cloned().collect();
         self.reported = now;
+        self.reported_of = vars;
         changed
     }
 

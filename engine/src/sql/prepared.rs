@@ -83,7 +83,7 @@ impl PreparedStatement {
     pub(crate) fn current(&self, session: &Session) -> Result<Arc<BoundStatement>> {
         let bound = Arc::clone(&self.bound.lock());
         let catalog = session.context().catalog();
-        let same_path = raw_search_path(session.context()) == bound.search_path;
+        let same_path = session.context().vars().get_raw("search_path").is_ok_and(|path| path == bound.search_path);
         if Arc::ptr_eq(&bound.catalog, &catalog) && same_path {
             return Ok(bound);
         }
