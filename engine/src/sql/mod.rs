@@ -19,6 +19,7 @@ mod runner;
 mod series;
 pub(crate) mod statement;
 pub(crate) mod udf;
+mod window;
 
 pub use copy::{CopyInState, CopyParser, CopyRows, CopySink, CopyWriter, parse_copy_options};
 pub(crate) use execute::execute;

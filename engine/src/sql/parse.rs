@@ -11,6 +11,7 @@ use kalamdb_catalog::{Result, SqlError, SqlState};
 use super::bind::{fold, position};
 use super::dialect::Postgres;
 use super::statement::{CopyStatement, CopyTarget, IsolationLevel, Statement, TransactionCommand, TransactionModes};
+use super::window::Exclude;
 use crate::types::io::truncate_name;
 
 /// Nested expressions and queries deeper than this are 54001.
@@ -928,6 +929,9 @@ fn prepared(tokens: Vec<TokenWithSpan>) -> Vec<TokenWithSpan> {
         if word == "only" && matches!(last.as_str(), "row" | "rows") && fetch_is_limit(&mut out) {
             continue;
         }
+        if token.token == Token::RParen {
+            move_exclusion(&mut out);
+        }
         if newline
             && let Token::SingleQuotedString(more) = &token.token
             && let Some(TokenWithSpan { token: Token::SingleQuotedString(text), .. }) = out.last_mut()
@@ -948,6 +952,72 @@ const STAR_FIELD: &str = "(*)";
 /// True for the field that `(row).*` has been made.
 pub(super) fn is_star(field: &Ident) -> bool {
     field.value == STAR_FIELD && field.quote_style.is_some()
+}
+
+/// What the EXCLUDE of a window's frame begins with, where it stands as the name of the window that is copied: sqlparser
+/// does not read EXCLUDE.
+const EXCLUSION: &str = "(exclude) ";
+
+/// `(w ... EXCLUDE TIES` as `("(exclude) ties w" ...`, at the end of what may be a window.
+fn move_exclusion(out: &mut Vec<TokenWithSpan>) {
+    let words: Vec<String> = out.iter().rev().take(4).rev().map(|t| word_of(&t.token)).collect();
+    let words: Vec<&str> = words.iter().map(String::as_str).collect();
+    let (what, length) = match words.as_slice() {
+        [_, "exclude", "current", "row"] => ("row", 3),
+        [_, "exclude", "no", "others"] => ("nothing", 3),
+        [.., "exclude", "group"] => ("group", 2),
+        [.., "exclude", "ties"] => ("ties", 2),
+        _ => return,
+    };
+    let rest = out.len() - length;
+    let ends_frame = |t: &TokenWithSpan| matches!(word_of(&t.token).as_str(), "row" | "preceding" | "following");
+    if !out[..rest].last().is_some_and(ends_frame) {
+        return;
+    }
+    let mut depth = 0;
+    let open = out[..rest].iter().rposition(|t| {
+        match t.token {
+            Token::RParen => depth += 1,
+            Token::LParen if depth == 0 => return true,
+            Token::LParen => depth -= 1,
+            _ => {}
+        }
+        false
+    });
+    let Some(open) = open else { return };
+    out.truncate(rest);
+    let first = &mut out[open + 1];
+    let copied = match &first.token {
+        Token::Word(word)
+            if word.quote_style.is_some()
+                || !matches!(word_of(&first.token).as_str(), "partition" | "order" | "rows" | "range" | "groups") =>
+        {
+            Some(if word.quote_style.is_some() { word.value.clone() } else { word.value.to_lowercase() })
+        }
+        _ => None,
+    };
+    let mark = Token::make_word(&format!("{EXCLUSION}{what} {}", copied.as_deref().unwrap_or_default()), Some('"'));
+    match copied {
+        Some(_) => first.token = mark,
+        None => {
+            let span = first.span;
+            out.insert(open + 1, TokenWithSpan::new(mark, span));
+        }
+    }
+}
+
+/// What a window excludes from its frame, and the window it copies, if its name has been made of both.
+pub(super) fn exclusion(name: &Ident) -> Option<(Exclude, Option<Ident>)> {
+    let (what, copied) = name.value.strip_prefix(EXCLUSION)?.split_once(' ')?;
+    let exclude = match what {
+        "row" => Exclude::CurrentRow,
+        "group" => Exclude::Group,
+        "ties" => Exclude::Ties,
+        _ => Exclude::Nothing,
+    };
+    let copied =
+        (!copied.is_empty()).then(|| Ident { value: copied.to_owned(), quote_style: Some('"'), span: name.span });
+    Some((exclude, copied))
 }
 
 /// `)` and `.`: what may come next is a field of a row.

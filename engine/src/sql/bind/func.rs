@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use datafusion::arrow::datatypes::DataType;
 use datafusion::common::tree_node::TreeNode;
 use datafusion::logical_expr::expr::{AggregateFunction, Case, Sort};
 use datafusion::logical_expr::{AggregateUDF, Expr, lit};
@@ -503,8 +504,10 @@ impl Binder<'_> {
                 }
             }
         }
+        let mut carriers: Vec<DataType> = wanted.iter().map(|ty| ty.arrow()).collect();
         if exprs.is_empty() {
             exprs.push(lit(1i64));
+            carriers = vec![DataType::Int64];
         }
         if distinct && order_by.is_empty() && exprs.len() == 1 && !ret.is_number() && name != "count" {
             // PostgreSQL finds distinct values by sorting, and what collects them shows that order.
@@ -515,7 +518,7 @@ impl Binder<'_> {
         let call =
             AggregateFunction::new_udf(Arc::clone(&udf), exprs.clone(), distinct, filter.clone(), order_by, None);
         let typed = Typed::new(Expr::AggregateFunction(call), ret).at(position);
-        Ok((typed, AggregateParts { udf, args: exprs, filter, distinct }))
+        Ok((typed, AggregateParts { udf, args: exprs, carriers, filter, distinct }))
     }
 
     /// True if an aggregate's arguments have columns, and only of the queries around: it is theirs then (manual,
@@ -605,6 +608,8 @@ fn has_own(e: &Expr) -> bool {
 pub(super) struct AggregateParts {
     pub(super) udf: Arc<AggregateUDF>,
     pub(super) args: Vec<Expr>,
+    /// Of `args`.
+    pub(super) carriers: Vec<DataType>,
     pub(super) filter: Option<Box<Expr>>,
     pub(super) distinct: bool,
 }

@@ -1,9 +1,14 @@
 //! Window function calls.
 
+use std::sync::Arc;
+
+use datafusion::arrow::datatypes::DataType;
 use datafusion::common::ScalarValue;
 use datafusion::functions_window as fw;
 use datafusion::logical_expr::expr::{NullTreatment, Sort, WindowFunction, WindowFunctionParams};
-use datafusion::logical_expr::{Cast, Expr, WindowFrame, WindowFrameBound, WindowFrameUnits, WindowFunctionDefinition};
+use datafusion::logical_expr::{
+    Cast, Expr, WindowFrame, WindowFrameBound, WindowFrameUnits, WindowFunctionDefinition, WindowUDF,
+};
 use datafusion::sql::sqlparser::ast::{self, FunctionArguments, WindowSpec, WindowType};
 use kalamdb_catalog::{PgType, Result, SqlError, SqlState};
 
@@ -11,6 +16,9 @@ use super::scope::{Clause, Ctx};
 use super::typed::Typed;
 use super::{Binder, fold};
 use crate::sql::functions;
+use crate::sql::parse::exclusion;
+use crate::sql::window::{self, Bound, Compute, Exclude, Frame, Framed};
+use crate::types::Value;
 
 /// Functions that exist only with OVER.
 pub(super) fn is_window_function(name: &str) -> bool {
@@ -57,19 +65,28 @@ impl Binder<'_> {
             partition_by.push(self.sort_key(key.expr, key.ty)?);
         }
         let mut order_by = Vec::new();
-        let mut order_types = Vec::new();
+        let mut order_keys = Vec::new();
         for key in &spec.order_by {
             let bound = self.windowed_expr(&key.expr, &inner, ctx)?;
-            order_types.push(bound.ty);
+            order_keys.push(bound.clone());
             order_by.push(self.sort_expr(bound, &key.options)?);
         }
-        let frame = self.window_frame(spec.window_frame.as_ref(), &order_by, &order_types)?;
-        let (fun, args, ret, carrier, filter, distinct) = if is_window_function(name) {
+        let frame = self.window_frame(&spec, &order_by, &order_keys)?;
+        let call = if is_window_function(name) {
             self.pure_window(name, f, ctx, position)?
         } else if functions::aggregates_named(name).next().is_some() {
             let (typed, parts) = self.aggregate_call(name, f, &Ctx { clause: Clause::Select, ..*ctx }, position)?;
-            let fun = WindowFunctionDefinition::AggregateUDF(parts.udf);
-            (fun, parts.args, typed.ty, typed.ty.arrow(), parts.filter, parts.distinct)
+            let ret = typed.ty;
+            WindowCall {
+                native: Some(WindowFunctionDefinition::AggregateUDF(Arc::clone(&parts.udf))),
+                compute: Some(Compute::Aggregate(parts.udf)),
+                args: parts.args,
+                carriers: parts.carriers,
+                ret,
+                carrier: ret.arrow(),
+                filter: parts.filter,
+                distinct: parts.distinct,
+            }
         } else {
             return Err(SqlError::new(
                 SqlState::WRONG_OBJECT_TYPE,
@@ -77,7 +94,7 @@ impl Binder<'_> {
             )
             .at(position));
         };
-        if distinct {
+        if call.distinct {
             return Err(SqlError::new(
                 SqlState::FEATURE_NOT_SUPPORTED,
                 "DISTINCT is not implemented for window functions",
@@ -87,11 +104,13 @@ impl Binder<'_> {
         if f.null_treatment == Some(ast::NullTreatment::IgnoreNulls) {
             return Err(SqlError::unsupported("IGNORE NULLS").at(position));
         }
+        let (carrier, ret) = (call.carrier.clone(), call.ret);
+        let (fun, args, window_frame, filter) = self.placed(name, call, frame, &order_by)?;
         let params = WindowFunctionParams {
             args,
             partition_by,
             order_by,
-            window_frame: frame,
+            window_frame,
             filter,
             null_treatment: None::<NullTreatment>,
             distinct: false,
@@ -99,6 +118,51 @@ impl Binder<'_> {
         let call = Expr::WindowFunction(Box::new(WindowFunction { fun, params }));
         let expr = if carrier == ret.arrow() { call } else { Expr::Cast(Cast::new(Box::new(call), ret.arrow())) };
         Ok(Typed::new(expr, ret).at(position))
+    }
+
+    /// A call as DataFusion's function where it has that, else as ours over the whole partition.
+    #[allow(clippy::type_complexity)]
+    fn placed(
+        &self,
+        name: &str,
+        call: WindowCall,
+        frame: BoundFrame,
+        order_by: &[Sort],
+    ) -> Result<(WindowFunctionDefinition, Vec<Expr>, WindowFrame, Option<Box<Expr>>)> {
+        // These do not look at their frame.
+        let frameless = matches!(call.compute, None | Some(Compute::Lag | Compute::Lead | Compute::Ntile));
+        let native_frame = frame.native.or_else(|| frameless.then(|| WindowFrame::new(None)));
+        if let (Some(native), Some(window_frame)) = (&call.native, native_frame) {
+            // An aggregate over a frame that leaves rows behind has to take them back.
+            let slides = match &call.compute {
+                Some(Compute::Aggregate(udf)) => {
+                    window_frame.is_ever_expanding() || window::slides(udf, &call.carriers, &call.carrier)
+                }
+                _ => true,
+            };
+            if slides {
+                return Ok((native.clone(), call.args, window_frame, call.filter));
+            }
+        }
+        let Some(compute) = call.compute else { return Err(SqlError::internal("a window function without a way")) };
+        let (units, exclude) = (frame.frame.units, frame.frame.exclude);
+        let framed = Framed {
+            name: format!("{name} {units} {:?} {:?} {exclude:?}", frame.frame.start, frame.frame.end),
+            compute,
+            frame: frame.frame,
+            args: call.args.len(),
+            filtered: call.filter.is_some(),
+            keys: order_by.len(),
+            descending: order_by.first().is_some_and(|s| !s.asc),
+            ret: call.carrier,
+            signature: Framed::signature(),
+        };
+        let mut args = call.args;
+        args.extend(call.filter.map(|f| *f));
+        args.extend(order_by.iter().map(|s| s.expr.clone()));
+        args.extend(frame.args);
+        let udf = Arc::new(WindowUDF::new_from_impl(framed));
+        Ok((WindowFunctionDefinition::WindowUDF(udf), args, WindowFrame::new(None), None))
     }
 
     /// Keys of a window may hold aggregates, as the select list may.
@@ -112,31 +176,35 @@ impl Binder<'_> {
             WindowType::NamedWindow(name) => self.named_window(name),
             WindowType::WindowSpec(spec) => match &spec.window_name {
                 None => Ok(spec.clone()),
+                Some(mark) if exclusion(mark).is_some_and(|(_, copied)| copied.is_none()) => Ok(spec.clone()),
                 Some(name) => {
-                    let mut base = self.named_window(name)?;
+                    let excludes = exclusion(name);
+                    let copied = excludes.as_ref().and_then(|(_, copied)| copied.as_ref()).unwrap_or(name);
+                    let mut base = self.named_window(copied)?;
                     if base.window_frame.is_some() {
                         return Err(SqlError::new(
                             SqlState::WINDOWING_ERROR,
-                            format!("cannot copy window \"{}\" because it has a frame clause", fold(name)),
+                            format!("cannot copy window \"{}\" because it has a frame clause", fold(copied)),
                         )
                         .hint("Omit the parentheses in this OVER clause."));
                     }
                     if !spec.partition_by.is_empty() {
                         return Err(SqlError::new(
                             SqlState::WINDOWING_ERROR,
-                            format!("cannot override PARTITION BY clause of window \"{}\"", fold(name)),
+                            format!("cannot override PARTITION BY clause of window \"{}\"", fold(copied)),
                         ));
                     }
                     if !spec.order_by.is_empty() {
                         if !base.order_by.is_empty() {
                             return Err(SqlError::new(
                                 SqlState::WINDOWING_ERROR,
-                                format!("cannot override ORDER BY clause of window \"{}\"", fold(name)),
+                                format!("cannot override ORDER BY clause of window \"{}\"", fold(copied)),
                             ));
                         }
                         base.order_by = spec.order_by.clone();
                     }
                     base.window_frame = spec.window_frame.clone();
+                    base.window_name = excludes.is_some().then(|| name.clone());
                     Ok(base)
                 }
             },
@@ -152,23 +220,13 @@ impl Binder<'_> {
         })
     }
 
-    /// (function, arguments, type, carrier that DataFusion gives, filter, distinct)
-    #[allow(clippy::type_complexity)]
     fn pure_window(
         &mut self,
         name: &str,
         f: &ast::Function,
         ctx: &Ctx<'_>,
         position: Option<u32>,
-    ) -> Result<(
-        WindowFunctionDefinition,
-        Vec<Expr>,
-        PgType,
-        datafusion::arrow::datatypes::DataType,
-        Option<Box<Expr>>,
-        bool,
-    )> {
-        use datafusion::arrow::datatypes::DataType;
+    ) -> Result<WindowCall> {
         if f.filter.is_some() {
             return Err(SqlError::new(
                 SqlState::FEATURE_NOT_SUPPORTED,
@@ -183,26 +241,26 @@ impl Binder<'_> {
         };
         let types: Vec<PgType> = args.iter().map(|a| a.ty).collect();
         let wrong = || super::func::no_function(name, &types).at(position);
-        let (udf, ret, carrier, counts) = match name {
-            "row_number" => (fw::row_number::row_number_udwf(), PgType::INT8, DataType::UInt64, 0..=0),
-            "rank" => (fw::rank::rank_udwf(), PgType::INT8, DataType::UInt64, 0..=0),
-            "dense_rank" => (fw::rank::dense_rank_udwf(), PgType::INT8, DataType::UInt64, 0..=0),
-            "percent_rank" => (fw::rank::percent_rank_udwf(), PgType::FLOAT8, DataType::Float64, 0..=0),
-            "cume_dist" => (fw::cume_dist::cume_dist_udwf(), PgType::FLOAT8, DataType::Float64, 0..=0),
-            "ntile" => (fw::ntile::ntile_udwf(), PgType::INT4, DataType::UInt64, 1..=1),
+        let (udf, compute, ret, carrier, counts) = match name {
+            "row_number" => (fw::row_number::row_number_udwf(), None, PgType::INT8, DataType::UInt64, 0..=0),
+            "rank" => (fw::rank::rank_udwf(), None, PgType::INT8, DataType::UInt64, 0..=0),
+            "dense_rank" => (fw::rank::dense_rank_udwf(), None, PgType::INT8, DataType::UInt64, 0..=0),
+            "percent_rank" => (fw::rank::percent_rank_udwf(), None, PgType::FLOAT8, DataType::Float64, 0..=0),
+            "cume_dist" => (fw::cume_dist::cume_dist_udwf(), None, PgType::FLOAT8, DataType::Float64, 0..=0),
+            "ntile" => (fw::ntile::ntile_udwf(), Some(Compute::Ntile), PgType::INT4, DataType::UInt64, 1..=1),
             "lag" | "lead" | "first_value" | "last_value" | "nth_value" => {
                 let first = args.first().cloned().ok_or_else(wrong)?;
                 let first = if first.is_unknown() { self.coerce(first, PgType::TEXT)? } else { first };
                 let ty = first.ty;
                 args[0] = first;
-                let (udf, counts) = match name {
-                    "lag" => (fw::lead_lag::lag_udwf(), 1..=3),
-                    "lead" => (fw::lead_lag::lead_udwf(), 1..=3),
-                    "first_value" => (fw::nth_value::first_value_udwf(), 1..=1),
-                    "last_value" => (fw::nth_value::last_value_udwf(), 1..=1),
-                    _ => (fw::nth_value::nth_value_udwf(), 2..=2),
+                let (udf, compute, counts) = match name {
+                    "lag" => (fw::lead_lag::lag_udwf(), Compute::Lag, 1..=3),
+                    "lead" => (fw::lead_lag::lead_udwf(), Compute::Lead, 1..=3),
+                    "first_value" => (fw::nth_value::first_value_udwf(), Compute::FirstValue, 1..=1),
+                    "last_value" => (fw::nth_value::last_value_udwf(), Compute::LastValue, 1..=1),
+                    _ => (fw::nth_value::nth_value_udwf(), Compute::NthValue, 2..=2),
                 };
-                (udf, ty, ty.arrow(), counts)
+                (udf, Some(compute), ty, ty.arrow(), counts)
             }
             _ => return Err(wrong()),
         };
@@ -210,60 +268,52 @@ impl Binder<'_> {
             return Err(wrong());
         }
         let mut exprs = Vec::with_capacity(args.len());
+        let mut native = true;
         for (i, arg) in args.into_iter().enumerate() {
             let arg = match (name, i) {
                 ("ntile", 0) | ("lag" | "lead" | "nth_value", 1) => {
                     let arg = self.coerce(arg, PgType::INT4)?;
-                    self.coerce(arg, PgType::INT8)?
+                    let arg = self.coerce(arg, PgType::INT8)?;
+                    // DataFusion's take a number above zero, written out.
+                    let positive = matches!(&arg.expr, Expr::Literal(ScalarValue::Int64(Some(n)), _) if *n > 0);
+                    let moves = matches!(name, "lag" | "lead");
+                    native &= positive || moves && matches!(&arg.expr, Expr::Literal(ScalarValue::Int64(Some(_)), _));
+                    arg
                 }
-                ("lag" | "lead", 2) => self.coerce(arg, ret)?,
+                ("lag" | "lead", 2) => {
+                    let arg = self.coerce(arg, ret)?;
+                    native &= matches!(&arg.expr, Expr::Literal(..));
+                    arg
+                }
                 _ => arg,
             };
-            if let (Expr::Literal(ScalarValue::Int64(None), _), "ntile" | "nth_value") = (&arg.expr, name) {
-                return Err(SqlError::unsupported(format!("a NULL argument of {name}")).at(position));
-            }
-            if let (Expr::Literal(ScalarValue::Int64(None), _), "lag" | "lead", 1) = (&arg.expr, name, i) {
-                // No offset, no row: DataFusion would take 1. A row outside every partition is NULL too.
-                let far = Typed::literal(&crate::types::Value::Int8(i64::from(i32::MAX)), PgType::INT8);
-                exprs.push(far.expr);
-                exprs.truncate(2);
-                return Ok((WindowFunctionDefinition::WindowUDF(udf), exprs, ret, carrier, None, false));
-            }
-            if let Expr::Literal(ScalarValue::Int64(Some(n)), _) = &arg.expr {
-                match (name, i) {
-                    ("ntile", 0) if *n <= 0 => {
-                        return Err(SqlError::new(
-                            SqlState::INVALID_ARGUMENT_FOR_NTILE,
-                            "argument of ntile must be greater than zero",
-                        ));
-                    }
-                    ("nth_value", 1) if *n <= 0 => {
-                        return Err(SqlError::new(
-                            SqlState::INVALID_ARGUMENT_FOR_NTH_VALUE,
-                            "argument of nth_value must be greater than zero",
-                        ));
-                    }
-                    _ => {}
-                }
-            }
             exprs.push(arg.expr);
         }
-        Ok((WindowFunctionDefinition::WindowUDF(udf), exprs, ret, carrier, None, false))
+        Ok(WindowCall {
+            native: native.then_some(WindowFunctionDefinition::WindowUDF(udf)),
+            compute,
+            args: exprs,
+            carriers: Vec::new(),
+            ret,
+            carrier,
+            filter: None,
+            distinct: false,
+        })
     }
 
-    fn window_frame(
-        &mut self,
-        frame: Option<&ast::WindowFrame>,
-        order_by: &[Sort],
-        order_types: &[PgType],
-    ) -> Result<WindowFrame> {
-        let order_type = order_types.first().copied();
-        let Some(frame) = frame else {
-            if order_by.is_empty() {
-                return Ok(WindowFrame::new(None));
-            }
-            let start = WindowFrameBound::Preceding(ScalarValue::UInt64(None));
-            return Ok(WindowFrame::new_bounds(peers(order_types), start, WindowFrameBound::CurrentRow));
+    fn window_frame(&mut self, spec: &WindowSpec, order_by: &[Sort], keys: &[Typed]) -> Result<BoundFrame> {
+        let order_types: Vec<PgType> = keys.iter().map(|k| k.ty).collect();
+        let exclude = spec.window_name.as_ref().and_then(exclusion).map_or(Exclude::Nothing, |(what, _)| what);
+        let Some(frame) = &spec.window_frame else {
+            let native = if order_by.is_empty() {
+                WindowFrame::new(None)
+            } else {
+                let start = WindowFrameBound::Preceding(ScalarValue::UInt64(None));
+                WindowFrame::new_bounds(peers(&order_types), start, WindowFrameBound::CurrentRow)
+            };
+            let frame =
+                Frame { units: WindowFrameUnits::Range, start: Bound::Unbounded, end: Bound::CurrentRow, exclude };
+            return Ok(BoundFrame { native: Some(native), frame, args: Vec::new() });
         };
         let units = match frame.units {
             ast::WindowFrameUnits::Rows => WindowFrameUnits::Rows,
@@ -273,76 +323,168 @@ impl Binder<'_> {
         if units == WindowFrameUnits::Groups && order_by.is_empty() {
             return Err(SqlError::new(SqlState::WINDOWING_ERROR, "GROUPS mode requires an ORDER BY clause"));
         }
-        let start = self.frame_bound(&frame.start_bound, units, order_type)?;
-        let end = match &frame.end_bound {
-            Some(bound) => self.frame_bound(bound, units, order_type)?,
-            None => WindowFrameBound::CurrentRow,
-        };
         check_frame(&frame.start_bound, frame.end_bound.as_ref())?;
-        let offset = |b: Option<&ast::WindowFrameBound>| {
-            matches!(b, Some(ast::WindowFrameBound::Preceding(Some(_)) | ast::WindowFrameBound::Following(Some(_))))
-        };
-        let offsets = offset(Some(&frame.start_bound)) || offset(frame.end_bound.as_ref());
+        let end_bound = frame.end_bound.as_ref().unwrap_or(&ast::WindowFrameBound::CurrentRow);
+        let offsets = [&frame.start_bound, end_bound].into_iter().any(|b| offset_of(b).is_some());
         if units == WindowFrameUnits::Range && offsets && order_by.len() != 1 {
             return Err(SqlError::new(
                 SqlState::WINDOWING_ERROR,
                 "RANGE with offset PRECEDING/FOLLOWING requires exactly one ORDER BY column",
             ));
         }
-        if units == WindowFrameUnits::Range && order_by.is_empty() {
+        let start = self.frame_bound(&frame.start_bound, units, order_by, keys)?;
+        let end = self.frame_bound(end_bound, units, order_by, keys)?;
+        let native = match (start.native, end.native) {
+            _ if exclude != Exclude::Nothing => None,
             // Without ORDER BY all rows are peers: the frame is the partition.
-            return Ok(WindowFrame::new(None));
-        }
-        let units = if units == WindowFrameUnits::Range && !offsets { peers(order_types) } else { units };
-        Ok(WindowFrame::new_bounds(units, start, end))
+            _ if units == WindowFrameUnits::Range && order_by.is_empty() => Some(WindowFrame::new(None)),
+            (Some(start), Some(end)) => {
+                let range = units == WindowFrameUnits::Range;
+                let units = if range && !offsets { peers(&order_types) } else { units };
+                Some(WindowFrame::new_bounds(units, start, end))
+            }
+            _ => None,
+        };
+        let frame = Frame { units, start: start.bound, end: end.bound, exclude };
+        Ok(BoundFrame { native, frame, args: start.args.into_iter().chain(end.args).collect() })
     }
 
     fn frame_bound(
         &mut self,
         bound: &ast::WindowFrameBound,
         units: WindowFrameUnits,
-        order_type: Option<PgType>,
-    ) -> Result<WindowFrameBound> {
-        let null = || ScalarValue::UInt64(None);
-        Ok(match bound {
-            ast::WindowFrameBound::CurrentRow => WindowFrameBound::CurrentRow,
-            ast::WindowFrameBound::Preceding(None) => WindowFrameBound::Preceding(null()),
-            ast::WindowFrameBound::Following(None) => WindowFrameBound::Following(null()),
-            ast::WindowFrameBound::Preceding(Some(e)) => {
-                WindowFrameBound::Preceding(self.frame_offset(e, units, order_type)?)
+        order_by: &[Sort],
+        keys: &[Typed],
+    ) -> Result<FrameEdge> {
+        let unbounded = ScalarValue::UInt64(None);
+        let plain = |bound, native| Ok(FrameEdge { bound, native: Some(native), args: Vec::new() });
+        let (offset, preceding) = match bound {
+            ast::WindowFrameBound::CurrentRow => return plain(Bound::CurrentRow, WindowFrameBound::CurrentRow),
+            ast::WindowFrameBound::Preceding(None) => {
+                return plain(Bound::Unbounded, WindowFrameBound::Preceding(unbounded));
             }
-            ast::WindowFrameBound::Following(Some(e)) => {
-                WindowFrameBound::Following(self.frame_offset(e, units, order_type)?)
+            ast::WindowFrameBound::Following(None) => {
+                return plain(Bound::Unbounded, WindowFrameBound::Following(unbounded));
             }
-        })
+            ast::WindowFrameBound::Preceding(Some(e)) => (e, true),
+            ast::WindowFrameBound::Following(Some(e)) => (e, false),
+        };
+        let offset = match &**offset {
+            // sqlparser takes a string here for an interval; it is one only if the key wants one.
+            ast::Expr::Interval(i) if i.leading_field.is_none() && i.fractional_seconds_precision.is_none() => {
+                &*i.value
+            }
+            other => other,
+        };
+        let offset = self.constant_expr(offset, Clause::Window)?;
+        let (literal, args) = match (units, order_by, keys) {
+            (WindowFrameUnits::Range, [sort], [key]) => self.range_offset(offset, key, preceding == sort.asc)?,
+            _ => {
+                let offset = self.coerce(offset, PgType::INT8)?.expr;
+                let literal = match &offset {
+                    Expr::Literal(ScalarValue::Int64(Some(n)), _) if *n >= 0 => {
+                        Some(ScalarValue::UInt64(Some(*n as u64)))
+                    }
+                    _ => None,
+                };
+                (literal, vec![offset])
+            }
+        };
+        let native =
+            literal.map(|n| if preceding { WindowFrameBound::Preceding(n) } else { WindowFrameBound::Following(n) });
+        Ok(FrameEdge { bound: if preceding { Bound::Preceding } else { Bound::Following }, native, args })
     }
 
-    fn frame_offset(
-        &mut self,
-        e: &ast::Expr,
-        units: WindowFrameUnits,
-        order_type: Option<PgType>,
-    ) -> Result<ScalarValue> {
-        let bound = self.constant_expr(e, Clause::Window)?;
-        if units != WindowFrameUnits::Range {
-            let bound = self.coerce(bound, PgType::INT8)?;
-            return match bound.expr {
-                Expr::Literal(ScalarValue::Int64(Some(n)), _) if n >= 0 => Ok(ScalarValue::UInt64(Some(n as u64))),
-                Expr::Literal(ScalarValue::Int64(Some(_)), _) => Err(SqlError::new(
-                    SqlState::INVALID_PRECEDING_OR_FOLLOWING_SIZE,
-                    "frame starting offset must not be negative",
-                )),
-                _ => Err(SqlError::unsupported("a window frame offset that is not a constant")),
-            };
+    /// An offset of RANGE, as a literal where DataFusion can add it, and as the arguments of [`Framed`]: key, bound, and
+    /// whether it is no size (the in_range functions of PostgreSQL's types).
+    fn range_offset(&mut self, offset: Typed, key: &Typed, subtract: bool) -> Result<(Option<ScalarValue>, Vec<Expr>)> {
+        let unsupported = |what: String| {
+            let message = format!("RANGE with offset PRECEDING/FOLLOWING is not supported for {what}");
+            SqlError::new(SqlState::FEATURE_NOT_SUPPORTED, message)
+        };
+        // (what the key is added to as, what is added)
+        let (as_type, of_type) = match key.ty {
+            PgType::INT2 | PgType::INT4 | PgType::INT8 => (PgType::NUMERIC, PgType::INT8),
+            PgType::FLOAT4 | PgType::FLOAT8 => (PgType::FLOAT8, PgType::FLOAT8),
+            PgType::NUMERIC => (PgType::NUMERIC, PgType::NUMERIC),
+            PgType::DATE | PgType::TIMESTAMP => (PgType::TIMESTAMP, PgType::INTERVAL),
+            PgType::TIMESTAMPTZ => (PgType::TIMESTAMPTZ, PgType::INTERVAL),
+            PgType::TIME | PgType::INTERVAL => (PgType::INTERVAL, PgType::INTERVAL),
+            other => return Err(unsupported(format!("column type {}", other.sql_name()))),
+        };
+        let given = offset.ty;
+        let offset = self.coerce(offset, of_type).map_err(|_| {
+            unsupported(format!("column type {} and offset type {}", key.ty.sql_name(), given.sql_name()))
+                .hint("Cast the offset value to an appropriate type.")
+        })?;
+        let literal = match (&offset.expr, key.ty) {
+            (Expr::Literal(ScalarValue::Int64(Some(n)), _), _) if *n < 0 => None,
+            (Expr::Literal(ScalarValue::Int64(Some(n)), _), PgType::INT8) => Some(ScalarValue::Int64(Some(*n))),
+            (Expr::Literal(ScalarValue::Int64(Some(n)), _), PgType::INT4) => {
+                i32::try_from(*n).ok().map(|n| ScalarValue::Int32(Some(n)))
+            }
+            (Expr::Literal(ScalarValue::Int64(Some(n)), _), PgType::INT2) => {
+                i16::try_from(*n).ok().map(|n| ScalarValue::Int16(Some(n)))
+            }
+            (Expr::Literal(ScalarValue::Float64(Some(n)), _), PgType::FLOAT8) if *n >= 0.0 => {
+                Some(ScalarValue::Float64(Some(*n)))
+            }
+            _ => None,
+        };
+        let mut added = offset;
+        if key.ty == PgType::TIME {
+            // Only the part below a day counts.
+            let day = Typed::literal(&Value::Text("day".into()), PgType::TEXT);
+            let days = self.call_named("date_trunc", vec![day, added.clone()], None)?;
+            added = self.operator("-", added, days, None)?;
         }
-        let ty = order_type.unwrap_or(PgType::INT4);
-        if !ty.is_integer() && !ty.is_float() {
-            return Err(SqlError::unsupported(format!("RANGE with an offset over type {}", ty.sql_name())));
+        let zero = Typed::unknown("0".to_owned());
+        let mut wrong = self.operator("<", added.clone(), zero, None)?.expr;
+        if matches!(of_type, PgType::FLOAT8 | PgType::NUMERIC) {
+            let nan = self.operator("=", added.clone(), Typed::unknown("NaN".to_owned()), None)?;
+            wrong = wrong.or(nan.expr);
         }
-        match self.coerce(bound, ty)?.expr {
-            Expr::Literal(value, _) => Ok(value),
-            _ => Err(SqlError::unsupported("a window frame offset that is not a constant")),
-        }
+        let added = if as_type == PgType::NUMERIC { self.coerce(added, as_type)? } else { added };
+        let key = self.cast(key.clone(), as_type, -1)?;
+        let bound = self.operator(if subtract { "-" } else { "+" }, key.clone(), added, None)?;
+        let key = self.sort_key(key.expr, as_type)?;
+        Ok((literal, vec![key, self.sort_key(bound.expr, as_type)?, wrong]))
+    }
+}
+
+/// A window function or aggregate with its arguments.
+struct WindowCall {
+    /// DataFusion's function, if it takes these arguments.
+    native: Option<WindowFunctionDefinition>,
+    /// Ours; None where DataFusion's is right with every frame.
+    compute: Option<Compute>,
+    args: Vec<Expr>,
+    /// Of an aggregate's arguments.
+    carriers: Vec<DataType>,
+    ret: PgType,
+    /// What the function gives.
+    carrier: DataType,
+    filter: Option<Box<Expr>>,
+    distinct: bool,
+}
+
+/// A frame as DataFusion's, if it has such, and as ours with the arguments of its offsets.
+struct BoundFrame {
+    native: Option<WindowFrame>,
+    frame: Frame,
+    args: Vec<Expr>,
+}
+
+struct FrameEdge {
+    bound: Bound,
+    native: Option<WindowFrameBound>,
+    args: Vec<Expr>,
+}
+
+fn offset_of(bound: &ast::WindowFrameBound) -> Option<&ast::Expr> {
+    match bound {
+        ast::WindowFrameBound::Preceding(Some(e)) | ast::WindowFrameBound::Following(Some(e)) => Some(e),
+        _ => None,
     }
 }
 
