@@ -99,6 +99,11 @@ impl Dialect for Postgres {
             parser.advance_token();
             return Some(Ok(Expr::IsNull(Box::new(left.clone()))));
         }
+        let negated = parser.peek_keyword(Keyword::NOT);
+        let words = usize::from(negated);
+        if is_word(parser, words, "in") && parser.peek_nth_token_ref(words + 1).token == Token::LParen {
+            return Some(in_list(parser, left, negated));
+        }
         if parser.parse_keyword(Keyword::COLLATE) {
             let collation = parser.parse_object_name(false);
             return Some(collation.map(|collation| Expr::Collate { expr: Box::new(left.clone()), collation }));
@@ -155,6 +160,25 @@ fn values_subquery(parser: &mut Parser<'_>) -> Result<Expr, ParserError> {
     let query = parser.parse_query()?;
     parser.expect_token(&Token::RParen)?;
     Ok(Expr::Subquery(query))
+}
+
+/// `IN (...)`. A list may begin with a subquery: `IN ((SELECT 1), 2)`.
+fn in_list(parser: &mut Parser<'_>, left: &Expr, negated: bool) -> Result<Expr, ParserError> {
+    for _ in 0..usize::from(negated) + 2 {
+        parser.advance_token();
+    }
+    let expr = Box::new(left.clone());
+    let subquery = parser.maybe_parse(|p| {
+        let query = p.parse_query()?;
+        p.expect_token(&Token::RParen)?;
+        Ok(query)
+    })?;
+    if let Some(subquery) = subquery {
+        return Ok(Expr::InSubquery { expr, subquery, negated });
+    }
+    let list = parser.parse_comma_separated(Parser::parse_expr)?;
+    parser.expect_token(&Token::RParen)?;
+    Ok(Expr::InList { expr, list, negated })
 }
 
 fn interval_with_precision(parser: &mut Parser<'_>) -> Result<Expr, ParserError> {
