@@ -8,14 +8,14 @@ use async_trait::async_trait;
 use datafusion::arrow::array::RecordBatch;
 use datafusion::catalog::Session;
 use datafusion::common::tree_node::{TreeNode, TreeNodeRecursion};
-use datafusion::common::{DFSchema, DataFusionError, Result as DfResult, ScalarValue};
+use datafusion::common::{Column, DFSchema, DataFusionError, Result as DfResult, ScalarValue};
 use datafusion::execution::context::{QueryPlanner, SessionState};
 use datafusion::execution::memory_pool::GreedyMemoryPool;
 use datafusion::execution::runtime_env::RuntimeEnvBuilder;
 use datafusion::execution::session_state::SessionStateBuilder;
 use datafusion::logical_expr::execution_props::ExecutionProps;
 use datafusion::logical_expr::physical_planning_context::PhysicalPlanningContext;
-use datafusion::logical_expr::{Expr, LogicalPlan, UserDefinedLogicalNode, Volatility};
+use datafusion::logical_expr::{Expr, LogicalPlan, LogicalPlanBuilder, UserDefinedLogicalNode, Volatility};
 use datafusion::optimizer::Optimizer;
 use datafusion::physical_expr::{PhysicalExpr, create_physical_expr};
 use datafusion::physical_optimizer::PhysicalOptimizerRule;
@@ -248,6 +248,16 @@ pub fn evaluate(session: &Arc<SessionContext>, expr: &Expr) -> Result<ScalarValu
     let value = physical.evaluate(&row).map_err(sql_error)?;
     let array = value.into_array(1).map_err(sql_error)?;
     ScalarValue::try_from_array(&array, 0).map_err(sql_error)
+}
+
+/// Every column of a plan as an expression.
+pub fn columns_of(plan: &LogicalPlan) -> Vec<Expr> {
+    plan.schema().iter().map(|(q, f)| Expr::Column(Column::from((q, f)))).collect()
+}
+
+/// The plan of one row without columns: what stands where FROM is missing.
+pub fn one_row() -> Result<LogicalPlan> {
+    planning(LogicalPlanBuilder::empty(true).build())
 }
 
 /// A DataFusion result as ours.

@@ -18,7 +18,7 @@ use super::typed::Typed;
 use super::{Binder, fold, name_parts, name_span};
 use crate::providers;
 use crate::sql::functions::CastContext;
-use crate::sql::plan::planning;
+use crate::sql::plan::{one_row, planning};
 use crate::sql::{Column, parse};
 use crate::types::Value;
 
@@ -210,7 +210,7 @@ impl Binder<'_> {
     ) -> Result<(LogicalPlan, Option<Vec<Vec<Expr>>>)> {
         let exprs: Vec<Vec<Expr>> = rows.iter().map(|r| r.iter().map(|t| t.expr.clone()).collect()).collect();
         if columns.is_empty() {
-            let plan = planning(LogicalPlanBuilder::empty(true).build())?;
+            let plan = one_row()?;
             return Ok((plan, None));
         }
         let bound = self.query_of_rows(rows)?;

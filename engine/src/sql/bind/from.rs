@@ -16,7 +16,7 @@ use super::{Binder, fold, name_parts, name_span};
 use crate::limits;
 use crate::providers;
 use crate::sql::apply::ApplyMode;
-use crate::sql::plan::planning;
+use crate::sql::plan::{columns_of, one_row, planning};
 use crate::sql::series::SeriesNode;
 use crate::sql::{functions, parse};
 
@@ -36,7 +36,7 @@ impl Binder<'_> {
         }
         match left {
             Some(item) => Ok(item),
-            None => Ok(Item { plan: planning(LogicalPlanBuilder::empty(true).build())?, scope: Scope::default() }),
+            None => Ok(Item { plan: one_row()?, scope: Scope::default() }),
         }
     }
 
@@ -269,7 +269,7 @@ impl Binder<'_> {
                 Err(SqlError::unsupported("TABLESAMPLE"))
             }
             other if is_dependent(other) => {
-                let empty = Item { plan: planning(LogicalPlanBuilder::empty(true).build())?, scope: Scope::default() };
+                let empty = Item { plan: one_row()?, scope: Scope::default() };
                 match self.dependent(&empty, other, JoinType::Inner, &JoinConstraint::None, env)? {
                     Some(item) => Ok(item),
                     None => Err(SqlError::internal("a function in FROM is dependent")),
@@ -523,13 +523,13 @@ impl Binder<'_> {
     ) -> Result<Option<Item>> {
         if !matches!(kind, JoinType::Inner | JoinType::Left) {
             // It cannot use what stands left of it, so it is an item like any other.
-            let nothing = Item { plan: planning(LogicalPlanBuilder::empty(true).build())?, scope: Scope::default() };
+            let nothing = Item { plan: one_row()?, scope: Scope::default() };
             let right = self.dependent(&nothing, right, JoinType::Inner, &JoinConstraint::None, env)?;
             return right.map(|right| self.join_items(left.clone(), right, kind, constraint, env)).transpose();
         }
         let outer_join = kind == JoinType::Left;
         // A function that takes nothing from its left is an item like any other.
-        let nothing = Item { plan: planning(LogicalPlanBuilder::empty(true).build())?, scope: Scope::default() };
+        let nothing = Item { plan: one_row()?, scope: Scope::default() };
         if !left.scope.relations.is_empty() && !matches!(right, TableFactor::Derived { .. }) {
             let (outer, applies) = (RefCell::new(Vec::new()), RefCell::new(Vec::new()));
             let ctx = env.ctx(&left.scope, Clause::From, &applies);
@@ -594,8 +594,7 @@ impl Binder<'_> {
             let inner = Ctx { scope: &right.scope, parent: Some(&ctx), outer: &outer, applies: &inside, ..ctx };
             let bound = self.expr(condition, &Ctx { clause: Clause::JoinOn, ..inner })?;
             let on = self.boolean(bound, "JOIN/ON")?;
-            let keep: Vec<Expr> =
-                right.plan.schema().iter().map(|(q, f)| Expr::Column(DfColumn::from((q, f)))).collect();
+            let keep: Vec<Expr> = columns_of(&right.plan);
             let plan = self.attach(right.plan, inside.into_inner())?;
             let filtered = LogicalPlanBuilder::from(plan).filter(on).and_then(|b| b.project(keep));
             right.plan = planning(filtered.and_then(|b| b.build()))?;
@@ -627,7 +626,7 @@ impl Binder<'_> {
         let visible = alias.map_or_else(|| name.clone(), |a| fold(&a.name));
         let qualifier = self.unique(&visible);
         let lists = bound.iter().all(|t| t.kind == Kind::Set);
-        let mut exprs: Vec<Expr> = plan.schema().iter().map(|(q, f)| Expr::Column(DfColumn::from((q, f)))).collect();
+        let mut exprs: Vec<Expr> = columns_of(&plan);
         let mut columns = Vec::new();
         let mut unnested = Vec::new();
         if ordinality && lists {

@@ -14,7 +14,7 @@ use super::select::Target;
 use super::typed::Typed;
 use super::{Binder, fold};
 use crate::sql::compare;
-use crate::sql::plan::planning;
+use crate::sql::plan::{columns_of, planning};
 
 /// The most grouping sets of one query (PostgreSQL's own limit).
 const GROUPING_SETS_MAX: usize = 4096;
@@ -203,8 +203,7 @@ impl Binder<'_> {
         }
         // With grouping sets the keys are columns of a projection, so that every set names them alike.
         let input = if groups.sets.is_some() {
-            let mut exprs: Vec<Expr> =
-                plan.schema().iter().map(|(q, f)| Expr::Column(DfColumn::from((q, f)))).collect();
+            let mut exprs: Vec<Expr> = columns_of(&plan);
             exprs.extend(stage.groups.iter().cloned());
             planning(LogicalPlanBuilder::from(plan).project(exprs).and_then(|b| b.build()))?
         } else {

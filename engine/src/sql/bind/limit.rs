@@ -20,7 +20,7 @@ use super::scope::{Clause, Scope};
 use super::select::Env;
 use super::subquery::Apply;
 use crate::sql::functions::{self, Volatility};
-use crate::sql::plan::planning;
+use crate::sql::plan::{columns_of, planning};
 use crate::sql::udf::Resolved;
 
 /// ORDER BY, LIMIT and OFFSET of a query.
@@ -123,7 +123,7 @@ impl Binder<'_> {
         applies: Vec<Apply>,
     ) -> Result<LogicalPlan> {
         use datafusion::functions_window as fw;
-        let keep: Vec<Expr> = plan.schema().iter().map(|(q, f)| Expr::Column(DfColumn::from((q, f)))).collect();
+        let keep: Vec<Expr> = columns_of(&plan);
         let plan = self.attach(plan, applies)?;
         let number = over_all(fw::row_number::row_number_udwf(), &sorts);
         let rank = over_all(fw::rank::rank_udwf(), &sorts);

@@ -17,7 +17,7 @@ use super::typed::{Kind, Typed};
 use super::{Binder, fold};
 use crate::sql::Column;
 use crate::sql::functions::CastContext;
-use crate::sql::plan::planning;
+use crate::sql::plan::{columns_of, planning};
 
 /// A bound query: its plan's i-th field is the i-th column.
 #[derive(Clone, Debug)]
@@ -609,7 +609,7 @@ impl Binder<'_> {
         if columns.is_empty() {
             return Ok((plan, stable));
         }
-        let mut exprs: Vec<Expr> = plan.schema().iter().map(|(q, f)| Expr::Column(DfColumn::from((q, f)))).collect();
+        let mut exprs: Vec<Expr> = columns_of(&plan);
         exprs.extend(columns.into_iter().map(|(e, name)| e.alias(name)));
         let plan = planning(LogicalPlanBuilder::from(plan).project(exprs).and_then(|b| b.build()))?;
         Ok((plan, stable))
@@ -742,7 +742,7 @@ fn first_of_each(plan: LogicalPlan, on: Vec<Expr>, sorts: Vec<Sort>) -> Result<L
     }));
     let name = number.schema_name().to_string();
     let first = Expr::Column(DfColumn::new_unqualified(name)).eq(datafusion::logical_expr::lit(1u64));
-    let keep: Vec<Expr> = plan.schema().iter().map(|(q, f)| Expr::Column(DfColumn::from((q, f)))).collect();
+    let keep: Vec<Expr> = columns_of(&plan);
     let plan = planning(LogicalPlanBuilder::window_plan(plan, vec![number]))?;
     planning(LogicalPlanBuilder::from(plan).filter(first).and_then(|b| b.project(keep)).and_then(|b| b.build()))
 }

@@ -21,7 +21,7 @@ use crate::sql::Column;
 use crate::sql::coerce::common_type;
 use crate::sql::compare;
 use crate::sql::functions::CastContext;
-use crate::sql::plan::planning;
+use crate::sql::plan::{columns_of, one_row, planning};
 
 impl Binder<'_> {
     /// VALUES: columns column1, column2 ... of the rows' common types.
@@ -37,7 +37,7 @@ impl Binder<'_> {
     fn query_of_subqueries(&mut self, rows: Vec<Vec<Typed>>, applies: Vec<Vec<Apply>>) -> Result<BoundQuery> {
         let mut all: Option<BoundQuery> = None;
         for (row, applies) in rows.into_iter().zip(applies) {
-            let plan = planning(LogicalPlanBuilder::empty(true).build())?;
+            let plan = one_row()?;
             let plan = self.attach(plan, applies)?;
             let mut columns = Vec::with_capacity(row.len());
             let mut exprs = Vec::with_capacity(row.len());
@@ -381,7 +381,7 @@ impl Binder<'_> {
             },
         }));
         let name = number.schema_name().to_string();
-        let mut outputs: Vec<Expr> = plan.schema().iter().map(|(q, f)| Expr::Column(DfColumn::from((q, f)))).collect();
+        let mut outputs: Vec<Expr> = columns_of(&plan);
         outputs.push(Expr::Column(DfColumn::new_unqualified(name)).alias("number"));
         let plan = planning(LogicalPlanBuilder::window_plan(plan, vec![number]))?;
         planning(LogicalPlanBuilder::from(plan).project(outputs).and_then(|b| b.build()))

@@ -12,7 +12,7 @@ use super::Binder;
 use super::scope::Clause;
 use super::typed::{Kind, Typed};
 use crate::sql::functions::Volatility;
-use crate::sql::plan::planning;
+use crate::sql::plan::{columns_of, planning};
 use crate::sql::udf::{Resolved, resolved_of};
 
 /// What the columns of calls are called, with a number.
@@ -90,8 +90,7 @@ impl Binder<'_> {
         while !calls.is_empty() {
             let waiting: Vec<String> = calls.iter().map(|c| c.column.clone()).collect();
             let (later, now): (Vec<_>, Vec<_>) = calls.into_iter().partition(|c| uses(&c.list, &waiting));
-            let mut exprs: Vec<Expr> =
-                plan.schema().iter().map(|(q, f)| Expr::Column(DfColumn::from((q, f)))).collect();
+            let mut exprs: Vec<Expr> = columns_of(&plan);
             exprs.extend(now.iter().map(|c| c.list.clone().alias(&c.column)));
             let columns = now.iter().map(|c| DfColumn::new_unqualified(c.column.clone())).collect();
             let options = UnnestOptions { null_handling: NullHandling::Drop, recursions: Vec::new() };

@@ -22,7 +22,7 @@ pub(crate) async fn run(session: &mut Session, dml: &BoundDml, parameters: &[Sca
     let target = Target::new(session, &dml.table)?;
     let mut writes = session.open_transaction()?.statement();
     let (count, shown) = collect(session, &target, &mut writes, dml, parameters, statement).await?;
-    target.finish(session, writes)?;
+    finish(session, std::slice::from_ref(&target), writes)?;
     respond(dml, count, shown)
 }
 
@@ -78,6 +78,17 @@ pub(crate) struct Target {
     format: Arc<FormatSettings>,
     /// Name of the table's schema, for errors.
     schema_of: String,
+}
+
+/// Makes a statement's writes to `targets` part of the transaction.
+pub(super) fn finish(session: &mut Session, targets: &[Target], writes: StatementWrites) -> Result<()> {
+    match session.open_transaction()?.apply(writes)? {
+        ApplyOutcome::Ok => Ok(()),
+        ApplyOutcome::Duplicate { table, row } => match targets.iter().find(|t| t.oid() == table) {
+            Some(target) => Err(target.duplicate(&row)?),
+            None => Err(SqlError::internal("a duplicate in a table that was not written")),
+        },
+    }
 }
 
 impl Target {
@@ -236,14 +247,6 @@ impl Target {
             writes.update(&self.reference, key, old, new)
         } else {
             writes.rekey(&self.reference, key, old, new_key, new)
-        }
-    }
-
-    /// Makes the writes part of the transaction.
-    pub(crate) fn finish(&self, session: &mut Session, writes: StatementWrites) -> Result<()> {
-        match session.open_transaction()?.apply(writes)? {
-            ApplyOutcome::Ok => Ok(()),
-            ApplyOutcome::Duplicate { row, .. } => Err(self.duplicate(&row)?),
         }
     }
 

@@ -9,7 +9,6 @@ use super::select::statement_context;
 use crate::session::Session;
 use crate::sql::Response;
 use crate::sql::prepared::{BoundStatement, Plan};
-use crate::txn::{ApplyOutcome, StatementWrites};
 
 pub(crate) async fn run(session: &mut Session, bound: &BoundStatement, parameters: &[ScalarValue]) -> Result<Response> {
     let statement = statement_context(session)?;
@@ -24,7 +23,7 @@ pub(crate) async fn run(session: &mut Session, bound: &BoundStatement, parameter
     }
     match &bound.plan {
         Plan::Query { plan, .. } => {
-            finish(session, &targets, writes)?;
+            dml::finish(session, &targets, writes)?;
             let rows = session.app().engine.run(plan, parameters, statement).await?;
             Ok(Response::Rows { columns: bound.columns.clone().unwrap_or_default(), rows, tag: "SELECT" })
         }
@@ -32,19 +31,9 @@ pub(crate) async fn run(session: &mut Session, bound: &BoundStatement, parameter
             let target = Target::new(session, &dml.table)?;
             let (count, shown) = dml::collect(session, &target, &mut writes, dml, parameters, statement).await?;
             targets.push(target);
-            finish(session, &targets, writes)?;
+            dml::finish(session, &targets, writes)?;
             dml::respond(dml, count, shown)
         }
         Plan::Utility => Err(SqlError::internal("a utility statement has a WITH")),
-    }
-}
-
-fn finish(session: &mut Session, targets: &[Target], writes: StatementWrites) -> Result<()> {
-    match session.open_transaction()?.apply(writes)? {
-        ApplyOutcome::Ok => Ok(()),
-        ApplyOutcome::Duplicate { table, row } => match targets.iter().find(|t| t.oid() == table) {
-            Some(target) => Err(target.duplicate(&row)?),
-            None => Err(SqlError::internal("a duplicate in a table that was not written")),
-        },
     }
 }
