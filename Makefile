@@ -25,6 +25,7 @@ fmt: ## Format the code
 lint: setup ## Formatting, clippy and documentation, warnings denied
 	cargo fmt --all --check
 	cargo clippy --workspace --all-targets --locked -- -D warnings
+	@cp Cargo.lock ci/fuzz/ && cargo clippy --manifest-path ci/fuzz/Cargo.toml --bins -- -D warnings
 	RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps --document-private-items --locked
 
 deps: ## The crates keep to their boundaries

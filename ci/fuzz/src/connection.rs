@@ -43,6 +43,7 @@ async fn serve(ready: std::sync::mpsc::SyncSender<PathBuf>) {
         data_dir: dir.path().join("data"),
         max_connections: 100,
         block_cache_bytes: 16 << 20,
+        column_cache_bytes: 16 << 20,
         write_buffer_bytes: 16 << 20,
         query_memory_bytes: 256 << 20,
         change_log_bytes_max: 16 << 20,
