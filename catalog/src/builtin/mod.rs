@@ -48,6 +48,7 @@ pub enum VirtualId {
     PgDepend,
     PgIndex,
     PgLanguage,
+    PgLocks,
     PgNamespace,
     PgOpclass,
     PgOperator,

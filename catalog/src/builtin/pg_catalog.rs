@@ -209,7 +209,7 @@ pub(super) static TABLES: &[BuiltinTable] = &[
     table(2995, 10023, "pg_largeobject_metadata", 'r', Virtual(VirtualId::Empty), &[
         col("oid", OID), col("lomowner", OID), opt("lomacl", ACLITEM_ARRAY),
     ]),
-    table(12073, 12075, "pg_locks", 'v', Virtual(VirtualId::Empty), &[
+    table(12073, 12075, "pg_locks", 'v', Virtual(VirtualId::PgLocks), &[
         opt("locktype", TEXT), opt("database", OID), opt("relation", OID), opt("page", INT4), opt("tuple", INT2),
         opt("virtualxid", TEXT), opt("transactionid", XID), opt("classid", OID), opt("objid", OID),
         opt("objsubid", INT2), opt("virtualtransaction", TEXT), opt("pid", INT4), opt("mode", TEXT),

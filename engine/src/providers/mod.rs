@@ -12,6 +12,7 @@ pub(crate) mod virtual_table;
 
 use std::sync::Arc;
 
+use bytes::Bytes;
 use datafusion::arrow::datatypes::SchemaRef;
 use datafusion::datasource::provider_as_source;
 use datafusion::logical_expr::TableSource;
@@ -69,10 +70,20 @@ pub(crate) fn returned(id: usize, schema: SchemaRef) -> Arc<dyn TableSource> {
     provider_as_source(Arc::new(returned::Returned { id, schema }))
 }
 
-/// The source of a scan.
-pub fn source(table: &Arc<CachedTableData>) -> Arc<dyn TableSource> {
+/// The source of a scan. `mark` is its number in the statement: by it a plan is told to run with one given row in place
+/// of the table's ([`Substitute`]).
+pub fn source(table: &Arc<CachedTableData>, mark: u32) -> Arc<dyn TableSource> {
     match table.definition.kind {
         TableKind::Virtual(_) => provider_as_source(Arc::new(virtual_table::VirtualTable::new(Arc::clone(table)))),
-        _ => provider_as_source(Arc::new(StoredTable::new(Arc::clone(table)))),
+        _ => provider_as_source(Arc::new(StoredTable::new(Arc::clone(table), mark))),
     }
+}
+
+/// The row that a scan gives instead of the table's: the newest version of one that has been locked.
+#[derive(Clone, Debug)]
+pub struct Substitute {
+    pub mark: u32,
+    pub key: Bytes,
+    pub seq: u64,
+    pub row: Bytes,
 }

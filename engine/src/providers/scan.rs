@@ -15,22 +15,39 @@ use datafusion::physical_plan::{DisplayAs, DisplayFormatType, ExecutionPlan, Par
 use futures::{StreamExt, stream};
 use kalamdb_catalog::{CachedTableData, Oid, SqlError, TableKind};
 
+use super::Substitute;
 use super::column_cache::{Chunks, Collected, TableState};
 use super::pushdown::KeyRange;
 use crate::sql::plan::StatementContext;
 use crate::sql::udf::df_error;
-use crate::storage::{BatchDecoder, RowLayout, ScanColumn, keys};
+use crate::storage::{BatchDecoder, RowLayout, RowMeta, ScanColumn, keys};
 use crate::txn::TxnScan;
 
 /// Rows in a batch.
 const BATCH_ROWS: usize = 8192;
+
+/// Where a scan's rows come from.
+pub(super) enum ScanSource {
+    Ranges(Vec<KeyRange>),
+    /// One row that is given.
+    Row(Substitute),
+}
+
+impl ScanSource {
+    fn ranges(&self) -> &[KeyRange] {
+        match self {
+            ScanSource::Ranges(ranges) => ranges,
+            ScanSource::Row(_) => &[],
+        }
+    }
+}
 
 pub(super) struct ScanExec {
     name: String,
     layout: Arc<RowLayout>,
     schema: SchemaRef,
     columns: Vec<ScanColumn>,
-    ranges: Vec<KeyRange>,
+    source: ScanSource,
     limit: Option<usize>,
     statement: Arc<StatementContext>,
     /// Whole rows of a user's table, from the first to the last: what a cache of columns can hold.
@@ -44,7 +61,7 @@ impl ScanExec {
         layout: Arc<RowLayout>,
         schema: SchemaRef,
         columns: Vec<ScanColumn>,
-        ranges: Vec<KeyRange>,
+        source: ScanSource,
         limit: Option<usize>,
         statement: Arc<StatementContext>,
     ) -> Self {
@@ -58,13 +75,13 @@ impl ScanExec {
         let cacheable = matches!(table.definition.kind, TableKind::Shared)
             && limit.is_none()
             && columns.iter().all(|c| matches!(c, ScanColumn::User(_)))
-            && matches!(ranges.as_slice(), [only] if *only == keys::storage_range(layout.storage));
+            && matches!(source.ranges(), [only] if *only == keys::storage_range(layout.storage));
         ScanExec {
             name,
             layout,
             schema,
             columns,
-            ranges,
+            source,
             limit,
             statement,
             cacheable,
@@ -82,7 +99,7 @@ impl fmt::Debug for ScanExec {
 impl DisplayAs for ScanExec {
     fn fmt_as(&self, _: DisplayFormatType, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let fields: Vec<&str> = self.schema.fields().iter().map(|f| f.name().as_str()).collect();
-        write!(f, "Scan on {}: ranges={}, columns=[{}]", self.name, self.ranges.len(), fields.join(", "))?;
+        write!(f, "Scan on {}: ranges={}, columns=[{}]", self.name, self.source.ranges().len(), fields.join(", "))?;
         self.limit.map_or(Ok(()), |n| write!(f, ", limit={n}"))
     }
 }
@@ -110,6 +127,10 @@ impl ExecutionPlan for ScanExec {
         if partition != 0 {
             return Err(DataFusionError::Internal("a scan has one partition".to_owned()));
         }
+        if let ScanSource::Row(row) = &self.source {
+            let batch = self.one_row(row).map_err(df_error);
+            return Ok(Box::pin(RecordBatchStreamAdapter::new(Arc::clone(&self.schema), stream::iter([batch]))));
+        }
         if let Some(chunks) = self.cached() {
             return Ok(self.serve(chunks));
         }
@@ -121,7 +142,7 @@ impl ExecutionPlan for ScanExec {
             layout: Arc::clone(&self.layout),
             columns: self.columns.clone(),
             schema: Arc::clone(&self.schema),
-            ranges: self.ranges.clone().into_iter(),
+            ranges: self.source.ranges().to_vec().into_iter(),
             current: None,
             left: self.limit.unwrap_or(usize::MAX),
         };
@@ -140,6 +161,14 @@ impl ExecutionPlan for ScanExec {
 }
 
 impl ScanExec {
+    fn one_row(&self, given: &Substitute) -> Result<RecordBatch, SqlError> {
+        let mut batch = BatchDecoder::new(&self.layout, &self.columns, 1);
+        batch.append(&given.row, RowMeta { key: &given.key, seq: given.seq })?;
+        let options = RecordBatchOptions::new().with_row_count(Some(1));
+        RecordBatch::try_new_with_options(Arc::clone(&self.schema), batch.finish()?, &options)
+            .map_err(|e| SqlError::internal(e.to_string()))
+    }
+
     /// The positions of the user's columns.
     fn users(&self) -> Vec<usize> {
         let user = |c: &ScanColumn| match c {

@@ -10,7 +10,7 @@ use datafusion::logical_expr::{Expr, TableProviderFilterPushDown, TableType};
 use datafusion::physical_plan::ExecutionPlan;
 use kalamdb_catalog::{CachedTableData, SqlError};
 
-use super::scan::ScanExec;
+use super::scan::{ScanExec, ScanSource};
 use super::{KEY_COLUMN, ROW_COLUMN, pushdown, system_columns};
 use crate::sql::plan::StatementContext;
 use crate::sql::udf::df_error;
@@ -21,10 +21,11 @@ use crate::storage::{RowLayout, ScanColumn};
 pub struct StoredTable {
     table: Arc<CachedTableData>,
     schema: SchemaRef,
+    mark: u32,
 }
 
 impl StoredTable {
-    pub fn new(table: Arc<CachedTableData>) -> Self {
+    pub fn new(table: Arc<CachedTableData>, mark: u32) -> Self {
         let mut fields: Vec<Arc<Field>> = table.arrow_schema().fields().iter().cloned().collect();
         for column in system_columns(&table) {
             fields.push(Arc::new(Field::new(column.name, column.ty.arrow(), true)));
@@ -32,7 +33,7 @@ impl StoredTable {
         for name in [KEY_COLUMN, ROW_COLUMN] {
             fields.push(Arc::new(Field::new(name, DataType::Binary, true)));
         }
-        StoredTable { schema: Arc::new(Schema::new(fields)), table }
+        StoredTable { schema: Arc::new(Schema::new(fields)), table, mark }
     }
 
     fn scan_column(&self, index: usize) -> ScanColumn {
@@ -81,7 +82,10 @@ impl TableProvider for StoredTable {
         let columns = indices.iter().map(|i| self.scan_column(*i)).collect();
         let schema = Arc::new(self.schema.project(&indices)?);
         let layout = Arc::new(RowLayout::new(&self.table.definition).map_err(df_error)?);
-        let ranges = pushdown::key_ranges(&self.table, filters);
-        Ok(Arc::new(ScanExec::new(&self.table, layout, schema, columns, ranges, limit, statement)))
+        let source = match statement.substitutes.iter().find(|s| s.mark == self.mark) {
+            Some(substitute) => ScanSource::Row(substitute.clone()),
+            None => ScanSource::Ranges(pushdown::key_ranges(&self.table, filters)),
+        };
+        Ok(Arc::new(ScanExec::new(&self.table, layout, schema, columns, source, limit, statement)))
     }
 }

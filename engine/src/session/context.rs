@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
+use std::time::Duration;
 
 use kalamdb_catalog::{Catalog, Oid, SqlError};
 use parking_lot::RwLock;
@@ -9,6 +10,7 @@ use parking_lot::RwLock;
 use super::cancel::CancelHandle;
 use super::peers::Peers;
 use super::vars::Vars;
+use crate::txn::{LockClient, TxnManager};
 use crate::types::FormatSettings;
 
 /// Shared by a session and the plans it runs. Everything here is read while a statement runs and changed only between
@@ -26,6 +28,8 @@ pub struct SessionContext {
     pub client_address: Option<String>,
     /// The server's sessions, this one included.
     pub(crate) peers: Option<Arc<dyn Peers>>,
+    /// The server's transactions. None: outside a server.
+    pub(crate) txns: Option<Arc<TxnManager>>,
     vars: RwLock<Arc<Vars>>,
     format: RwLock<Arc<FormatSettings>>,
     catalog: RwLock<Arc<Catalog>>,
@@ -33,6 +37,21 @@ pub struct SessionContext {
     statement_micros: AtomicI64,
     notices: RwLock<Vec<SqlError>>,
     cancel: CancelHandle,
+}
+
+impl LockClient for SessionContext {
+    fn cancel(&self) -> CancelHandle {
+        self.cancel.clone()
+    }
+    fn lock_timeout(&self) -> Option<Duration> {
+        self.vars().lock_timeout()
+    }
+    fn deadlock_timeout(&self) -> Duration {
+        self.vars().deadlock_timeout()
+    }
+    fn statement_of(&self, pid: i32) -> Option<String> {
+        self.peers.as_ref()?.list().into_iter().find(|peer| peer.pid == pid).map(|peer| peer.query)
+    }
 }
 
 impl SessionContext {
@@ -56,6 +75,7 @@ impl SessionContext {
             server_started_at,
             client_address,
             peers: None,
+            txns: None,
             vars: RwLock::new(Arc::new(vars)),
             format: RwLock::new(format),
             catalog: RwLock::new(catalog),

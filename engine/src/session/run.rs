@@ -8,7 +8,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use kalamdb_catalog::{Catalog, PgType, Result, SqlError, SqlState};
+use kalamdb_catalog::{Catalog, Oid, PgType, Result, SqlError, SqlState};
 
 use super::{Bound, CancelHandle, Parameter, Prepared, SessionContext, StartupParameters, TransactionStatus, Vars};
 use crate::clock;
@@ -16,7 +16,7 @@ use crate::context::AppContext;
 use crate::limits;
 use crate::sql::statement::{IsolationLevel, Statement, TransactionModes};
 use crate::sql::{self, CopyIn, ParsedStatement, PreparedStatement, Response};
-use crate::txn::Transaction;
+use crate::txn::{IfLocked, Isolation, LockClient, LockMode, Locked, Transaction};
 use crate::types::io::check_utf8;
 use crate::types::{FormatSettings, Value, parse_binary_parameter, parse_text};
 
@@ -33,6 +33,8 @@ pub struct Session {
     reported_of: Arc<Vars>,
     /// A block has begun and no statement has run in it: its snapshot is that of the first one.
     fresh_block: bool,
+    /// The statement that runs is the first of its transaction.
+    first_statement: bool,
     /// The statement is one of several in a query string.
     one_of_several: bool,
 }
@@ -78,6 +80,7 @@ impl Session {
             catalog,
         );
         context.peers = startup.peers;
+        context.txns = Some(Arc::clone(&app.txns));
         let context = Arc::new(context);
         let reported_of = context.vars();
         let reported = reported_of.reports();
@@ -90,6 +93,7 @@ impl Session {
             reported,
             reported_of,
             fresh_block: false,
+            first_statement: false,
             one_of_several: false,
         })
     }
@@ -233,19 +237,23 @@ impl Session {
             let mut vars = Vars::clone(&self.context.vars());
             vars.begin();
             self.context.set_vars(vars);
-            let mut txn = self.app.txns.begin();
+            let client: Arc<dyn LockClient> = self.context.clone();
+            let mut txn = self.app.txns.begin_for(self.context.pid, client);
             txn.set_read_only(self.context.vars().transaction_read_only());
             self.fresh_block = false;
+            self.first_statement = true;
             self.state = State::Implicit(txn);
-        } else if let State::Implicit(txn) | State::Block(txn) = &mut self.state
-            && (!repeatable || std::mem::take(&mut self.fresh_block))
-        {
-            txn.refresh_snapshot();
+        } else if let State::Implicit(txn) | State::Block(txn) = &mut self.state {
+            self.first_statement = std::mem::take(&mut self.fresh_block);
+            if !repeatable || self.first_statement {
+                txn.refresh_snapshot();
+            }
         }
         let context = Arc::clone(&self.context);
         match &mut self.state {
             State::Implicit(txn) | State::Block(txn) => {
                 txn.settle();
+                txn.set_isolation(if repeatable { Isolation::RepeatableRead } else { Isolation::ReadCommitted });
                 context.set_catalog(txn.catalog());
                 Ok(txn)
             }
@@ -259,6 +267,27 @@ impl Session {
             State::Implicit(txn) | State::Block(txn) => Ok(txn),
             State::Idle | State::Failed => Err(SqlError::internal("no transaction is open")),
         }
+    }
+
+    /// Locks the relations of a statement. True if others had to be waited for: the snapshot is a new one then, and the
+    /// statement has to look at the catalog again.
+    pub(crate) async fn lock_tables(&mut self, locks: &[(Oid, LockMode)]) -> Result<bool> {
+        let reads = |lock: &(Oid, LockMode)| lock.1 == LockMode::AccessShare;
+        if matches!(self.state, State::Implicit(_)) && locks.iter().all(reads) && !self.app.txns.any_exclusive_lock() {
+            return Ok(false);
+        }
+        let fresh = self.first_statement;
+        let mut waited = false;
+        for (table, mode) in locks {
+            let locked = self.open_transaction()?.lock_table(*table, *mode, IfLocked::Wait).await?;
+            waited |= locked == Locked::AfterWait;
+        }
+        if waited {
+            // The snapshot of a transaction that has just begun is one of after the wait.
+            self.fresh_block |= fresh;
+            self.transaction()?;
+        }
+        Ok(waited)
     }
 
     pub(crate) fn in_block(&self) -> bool {
@@ -416,7 +445,7 @@ impl Session {
 
     /// CopyDone: the number of rows.
     pub async fn copy_done(&mut self, copy: Box<CopyIn>) -> Result<u64> {
-        sql::handlers::copy::finish(self, copy)
+        sql::handlers::copy::finish(self, copy).await
     }
 
     /// GUC_REPORT settings changed since last asked.

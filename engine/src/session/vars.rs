@@ -336,6 +336,10 @@ impl Vars {
         self.timeout("lock_timeout")
     }
 
+    pub fn deadlock_timeout(&self) -> Duration {
+        self.timeout("deadlock_timeout").unwrap_or(Duration::from_secs(1))
+    }
+
     pub fn idle_in_transaction_session_timeout(&self) -> Option<Duration> {
         self.timeout("idle_in_transaction_session_timeout")
     }

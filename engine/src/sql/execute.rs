@@ -65,7 +65,10 @@ async fn run_planned(
     parameters: &[ScalarValue],
 ) -> Result<Response> {
     session.transaction()?;
-    let bound = prepared.current(session)?;
+    let mut bound = prepared.current(session)?;
+    while session.lock_tables(&bound.locks).await? {
+        bound = prepared.current(session)?;
+    }
     if !bound.modifying.is_empty() {
         for part in &bound.modifying {
             check_writable(session, part.dml.kind)?;
@@ -84,7 +87,7 @@ async fn run_planned(
         Plan::Dml { dml, fast } => {
             check_writable(session, dml.kind)?;
             match fast {
-                Some(fast) => fast.run_dml(session, dml, parameters),
+                Some(fast) => fast.run_dml(session, dml, parameters).await,
                 None => handlers::dml::run(session, dml, parameters).await,
             }
         }

@@ -21,7 +21,7 @@ pub(crate) mod statement;
 pub(crate) mod udf;
 mod window;
 
-pub use copy::{CopyInState, CopyParser, CopyRows, CopySink, CopyWriter, parse_copy_options};
+pub use copy::{CopyInState, CopyParser, CopyRows, CopyWriter, parse_copy_options};
 pub(crate) use execute::execute;
 pub use parse::{ParsedStatement, parse};
 pub use prepared::PreparedStatement;

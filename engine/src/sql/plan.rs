@@ -31,19 +31,22 @@ use super::apply::{ApplyExec, ApplyNode};
 use super::runner::{Runner, tame};
 use super::series::{SeriesExec, SeriesNode};
 use super::udf::SessionExtension;
-use crate::providers::ColumnCache;
+use crate::providers::{ColumnCache, Substitute};
 use crate::session::{CancelHandle, SessionContext};
 use crate::sql::RowStream;
 use crate::txn::TxnReader;
 
 /// What a statement's plan runs with: found by scans in the task's configuration.
+#[derive(Clone)]
 pub struct StatementContext {
     pub session: Arc<SessionContext>,
     pub reader: TxnReader,
     pub cancel: CancelHandle,
     pub columns: Arc<ColumnCache>,
     /// What statements of WITH that write have returned, by their numbers.
-    pub returned: Mutex<HashMap<usize, Vec<RecordBatch>>>,
+    pub returned: Arc<Mutex<HashMap<usize, Vec<RecordBatch>>>>,
+    /// Rows that scans give instead of their tables'.
+    pub substitutes: Vec<Substitute>,
 }
 
 /// Rows that operators hand to each other at a time: enough to be fast, few enough that rows of kilobytes stay small.

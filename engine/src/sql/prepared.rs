@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use datafusion::logical_expr::LogicalPlan;
-use kalamdb_catalog::{Catalog, PgType, Result, SqlError, SqlState};
+use kalamdb_catalog::{Catalog, Oid, PgType, Result, SqlError, SqlState};
 use parking_lot::Mutex;
 
 use super::Column;
@@ -14,6 +14,7 @@ use super::parse::ParsedStatement;
 use super::statement::Statement;
 use crate::limits;
 use crate::session::{Session, SessionContext};
+use crate::txn::LockMode;
 
 /// A statement with its plan.
 pub struct PreparedStatement {
@@ -29,6 +30,8 @@ pub(crate) struct BoundStatement {
     pub columns: Option<Vec<Column>>,
     /// The statements of WITH that write.
     pub modifying: Vec<Modifying>,
+    /// The tables that it reads and writes, each with the lock that this needs.
+    pub locks: Vec<(Oid, LockMode)>,
     catalog: Arc<Catalog>,
     search_path: String,
 }
@@ -120,7 +123,8 @@ fn bind(
     };
     let parameters = binder.parameters().finish()?;
     let modifying = std::mem::take(&mut binder.modifying);
-    Ok(BoundStatement { plan, parameters, columns, modifying, catalog, search_path: raw_search_path(context) })
+    let locks = std::mem::take(&mut binder.locks);
+    Ok(BoundStatement { plan, parameters, columns, modifying, locks, catalog, search_path: raw_search_path(context) })
 }
 
 fn bind_statement(

@@ -1,7 +1,7 @@
 //! [`TxnManager`]: begins transactions and runs the threads behind them.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -11,7 +11,7 @@ use tokio::sync::mpsc;
 
 use super::commit::{self, CommitRequest};
 use super::janitor::Janitor;
-use super::locks::{Held, Locks};
+use super::locks::{Held, LockClient, LockInfo, Locks, NoClient, Owner, SessionLocks};
 use super::row_ids::RowIds;
 use super::snapshots::Snapshots;
 use super::transaction::Transaction;
@@ -65,7 +65,7 @@ pub(super) struct Shared {
 #[derive(Debug)]
 pub struct TxnManager {
     pub(super) shared: Arc<Shared>,
-    next_id: AtomicU64,
+    next_id: AtomicU32,
     commits: Mutex<Option<mpsc::Sender<CommitRequest>>>,
     threads: Mutex<Vec<JoinHandle<()>>>,
 }
@@ -91,16 +91,43 @@ impl TxnManager {
         threads.push(spawn("janitor", move || cleaning.janitor.run(&cleaning))?);
         Ok(Arc::new(TxnManager {
             shared,
-            next_id: AtomicU64::new(1),
+            next_id: AtomicU32::new(1),
             commits: Mutex::new(Some(commits)),
             threads: Mutex::new(threads),
         }))
     }
 
-    /// A transaction with a snapshot of now.
+    /// A transaction with a snapshot of now, that no session waits for.
     pub fn begin(self: &Arc<Self>) -> Transaction {
-        let id = self.next_id.fetch_add(1, Ordering::Relaxed);
-        Transaction::new(Arc::clone(self), Arc::new(Held::new(id, Arc::clone(&self.shared.locks))))
+        self.begin_for(0, Arc::new(NoClient))
+    }
+
+    /// A session's transaction with a snapshot of now.
+    pub fn begin_for(self: &Arc<Self>, pid: i32, client: Arc<dyn LockClient>) -> Transaction {
+        // 0 stands for the session itself.
+        let number = std::iter::repeat_with(|| self.next_id.fetch_add(1, Ordering::Relaxed)).find(|n| *n != 0);
+        let owner = Owner::new(pid, number.unwrap_or(1));
+        Transaction::new(Arc::clone(self), Arc::new(Held::new(owner, Arc::clone(&self.shared.locks), client)))
+    }
+
+    /// What a session will hold beyond its transactions.
+    pub fn session_locks(&self, pid: i32, client: Arc<dyn LockClient>) -> SessionLocks {
+        SessionLocks::new(pid, Arc::clone(&self.shared.locks), client)
+    }
+
+    /// True if somebody has or wants a table for himself.
+    pub fn any_exclusive_lock(&self) -> bool {
+        self.shared.locks.any_exclusive()
+    }
+
+    /// Every lock held or waited for: pg_locks.
+    pub fn locks(&self) -> Vec<LockInfo> {
+        self.shared.locks.list()
+    }
+
+    /// Who keeps a session waiting: pg_blocking_pids.
+    pub fn blockers_of(&self, pid: i32) -> Vec<Owner> {
+        self.shared.locks.blockers_of(pid)
     }
 
     /// The newest visible commit with its catalog, read as one.

@@ -8,16 +8,19 @@ mod locks;
 mod manager;
 mod reader;
 mod row_ids;
+mod row_lock;
 mod run;
 mod snapshots;
 mod statement;
 mod transaction;
 mod write_set;
 
+pub use locks::{AdvisoryKey, IfLocked, LockClient, LockInfo, LockMode, LockTag, Locked, Owner, SessionLocks};
 pub use manager::{ChangeLogOptions, TxnManager, TxnOptions};
 pub use reader::{TxnReader, TxnScan};
+pub use row_lock::RowState;
 pub use statement::{ApplyOutcome, InsertOutcome, StatementWrites, TableRef};
-pub use transaction::{CatalogWrite, Transaction};
+pub use transaction::{CatalogWrite, Isolation, Transaction};
 
 #[cfg(test)]
 pub(crate) mod tests;

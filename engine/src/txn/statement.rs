@@ -1,9 +1,9 @@
 //! The writes of one statement, collected while its query still reads the state before it.
 //!
-//! Locks are taken as writes are added, and stay to the end of the transaction even if the statement fails. Uniqueness
-//! is looked at as rows are inserted; for rows that an UPDATE moves to another key, at the end of the statement, so that
-//! `UPDATE t SET id = id + 1` succeeds whenever the result is unique. PostgreSQL fails there or not depending on the
-//! order in which it comes across the rows.
+//! The caller locks first ([`StatementWrites::lock_row`], [`StatementWrites::lock_key`]), then writes. Locks stay to the
+//! end of the transaction even if the statement fails. Uniqueness is looked at as rows are inserted; for rows that an
+//! UPDATE moves to another key, at the end of the statement, so that `UPDATE t SET id = id + 1` succeeds whenever the
+//! result is unique. PostgreSQL fails there or not depending on the order in which it comes across the rows.
 
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
@@ -12,8 +12,10 @@ use std::sync::Arc;
 use bytes::Bytes;
 use kalamdb_catalog::{Oid, Result, SqlError, SqlState, StorageId};
 
-use super::locks::{Held, Table, conflict};
+use super::Isolation;
+use super::locks::{Held, IfLocked, LockMode, LockTag, Table, conflict};
 use super::reader::TxnReader;
+use super::row_lock::{self, RowState};
 use super::run::Run;
 use super::write_set::ENTRY_BYTES;
 use crate::storage::RowLayout;
@@ -38,8 +40,6 @@ pub enum InsertOutcome {
     Ok,
     /// A row with this key is committed or written by this transaction: 23505.
     Duplicate,
-    /// Another transaction that has not ended is writing this key: 40001.
-    Conflict,
 }
 
 /// What became of a statement.
@@ -61,7 +61,8 @@ pub struct StatementWrites {
     /// Inserted rows with ascending keys; while there are any, there are no `ops`.
     pub(super) run: Run,
     held: Arc<Held>,
-    /// Tables locked by this statement; mostly one.
+    isolation: Isolation,
+    /// Tables written by this statement; mostly one.
     tables: Vec<(Oid, Arc<Table>)>,
     /// For long runs of inserts: what is known of the target.
     ceiling: Option<Ceiling>,
@@ -96,13 +97,14 @@ pub(super) struct Op {
 }
 
 impl StatementWrites {
-    pub(super) fn new(reader: TxnReader, held: Arc<Held>, bytes_max: usize) -> StatementWrites {
+    pub(super) fn new(reader: TxnReader, held: Arc<Held>, isolation: Isolation, bytes_max: usize) -> StatementWrites {
         let bytes = reader.writes.bytes();
         StatementWrites {
             reader,
             ops: BTreeMap::new(),
             run: Run::default(),
             held,
+            isolation,
             tables: Vec::new(),
             ceiling: None,
             looked_up: 0,
@@ -111,7 +113,32 @@ impl StatementWrites {
         }
     }
 
-    /// Adds a row. Locks the key.
+    /// Locks a row of `table` that the statement has read and is about to write; waits for whoever has it.
+    #[inline]
+    pub async fn lock_row(&mut self, table: &TableRef, key: &[u8], mode: LockMode) -> Result<RowState> {
+        let lock = self.share(table.oid)?;
+        let wait = (mode, IfLocked::Wait);
+        row_lock::lock_row(&self.held, &self.reader, self.isolation, (table.oid, &lock), key, wait).await
+    }
+
+    /// Locks the key of a row that is about to be there; waits for whoever is writing it.
+    #[inline]
+    pub async fn lock_key(&mut self, table: &TableRef, key: &[u8]) -> Result<()> {
+        self.share(table.oid)?;
+        // Hidden row ids are never given twice: nothing to lock.
+        if table.layout.has_primary_key {
+            self.held.lock(self.held.row(table.oid, key), LockMode::UPDATE, IfLocked::Wait).await?;
+        }
+        Ok(())
+    }
+
+    /// The same for a caller that cannot wait: false if another transaction is writing the key.
+    pub fn try_lock_key(&mut self, table: &TableRef, key: &[u8]) -> Result<bool> {
+        self.share(table.oid)?;
+        Ok(!table.layout.has_primary_key || self.held.try_lock(self.held.row(table.oid, key), LockMode::UPDATE)?)
+    }
+
+    /// Adds a row whose key is locked.
     pub fn insert(
         &mut self,
         table: &TableRef,
@@ -121,10 +148,6 @@ impl StatementWrites {
         let (key, row) = (key.into(), row.into());
         let lock = self.share(table.oid)?;
         self.count(key.len() + row.len())?;
-        // Hidden row ids are never given twice: nothing to lock, nothing to find.
-        if table.layout.has_primary_key && self.held.row(&key).is_err() {
-            return Ok(InsertOutcome::Conflict);
-        }
         if self.ops.is_empty() && self.run.takes(table.oid, &key) {
             if table.layout.has_primary_key && !self.is_above_all(table, &lock, &key)? && self.exists(&key)? {
                 return Ok(InsertOutcome::Duplicate);
@@ -150,8 +173,8 @@ impl StatementWrites {
         Ok(InsertOutcome::Ok)
     }
 
-    /// Replaces a row. Ok(false) if this statement has updated or deleted it already: the first time counts, as in
-    /// PostgreSQL. 40001 if another transaction has changed it since the snapshot or is about to.
+    /// Replaces a row that is locked. Ok(false) if this statement has updated or deleted it already: the first time counts,
+    /// as in PostgreSQL.
     pub fn update(
         &mut self,
         table: &TableRef,
@@ -167,7 +190,7 @@ impl StatementWrites {
         self.change(table, key, old_row, None)
     }
 
-    /// Replaces a row by one with another key. Whether that key is free is looked at when the statement is applied.
+    /// Replaces a row by one with another key; both are locked. Whether the new key is free is looked at when the statement is applied.
     pub fn rekey(
         &mut self,
         table: &TableRef,
@@ -185,7 +208,6 @@ impl StatementWrites {
             return Ok(false);
         }
         self.count(new_key.len() + new_row.len())?;
-        self.held.row(&new_key)?;
         match self.ops.entry(new_key) {
             Entry::Vacant(free) => {
                 free.insert(Op { table: table.oid, old: None, new: Some(new_row), moved: true, clash: None });
@@ -225,13 +247,6 @@ impl StatementWrites {
 
     fn change(&mut self, table: &TableRef, key: &[u8], old_row: &[u8], new: Option<Bytes>) -> Result<bool> {
         self.spill();
-        let lock = self.share(table.oid)?;
-        self.held.row(key)?;
-        // Not only when the lock is new: it may be left from a statement that failed this very check. What this
-        // transaction has written it has checked.
-        if self.reader.writes.get(key).is_none() {
-            self.check_unchanged(&lock, key)?;
-        }
         if self.ops.get(key).is_some_and(|op| op.old.is_some()) {
             return Ok(false);
         }
@@ -254,21 +269,15 @@ impl StatementWrites {
         Ok(true)
     }
 
-    /// 40001 if a newer version than the snapshot's is committed. With no commit on the table since the snapshot there is
-    /// none to look for; the row's lock came first, so whoever held it before has noted its commit.
-    fn check_unchanged(&self, table: &Table, key: &[u8]) -> Result<()> {
-        let snapshot = self.reader.snapshot_seq();
-        if table.written_after(snapshot) && self.reader.storage.newest_seq(key)?.is_some_and(|seq| seq > snapshot) {
-            return Err(conflict());
-        }
-        Ok(())
-    }
-
     fn share(&mut self, oid: Oid) -> Result<Arc<Table>> {
         if let Some((_, table)) = self.tables.iter().find(|(held, _)| *held == oid) {
             return Ok(Arc::clone(table));
         }
-        let table = self.held.share_table(oid, self.reader.snapshot_seq())?;
+        // The session has it since the statement's begin; others take it here.
+        if !self.held.try_lock(LockTag::Table(oid), LockMode::RowExclusive)? {
+            return Err(conflict());
+        }
+        let table = self.held.writes_to(oid, self.reader.snapshot_seq())?;
         self.tables.push((oid, Arc::clone(&table)));
         Ok(table)
     }
@@ -303,7 +312,7 @@ impl StatementWrites {
     }
 
     /// Counts a change as the write set will, or as more: so applying a statement cannot exceed the limit.
-    fn count(&mut self, bytes: usize) -> Result<()> {
+    pub fn count(&mut self, bytes: usize) -> Result<()> {
         self.bytes += bytes + ENTRY_BYTES;
         if self.bytes > self.bytes_max { Err(too_large(self.bytes_max)) } else { Ok(()) }
     }

@@ -17,8 +17,10 @@ use kalamdb_catalog::{
 };
 
 use super::{
-    ApplyOutcome, CatalogWrite, ChangeLogOptions, StatementWrites, TableRef, Transaction, TxnManager, TxnOptions,
+    ApplyOutcome, CatalogWrite, ChangeLogOptions, IfLocked, LockClient, LockMode, StatementWrites, TableRef,
+    Transaction, TxnManager, TxnOptions,
 };
+use crate::session::CancelHandle;
 use crate::storage::{BulkOutcome, RowLayout, Storage, StorageOptions, UNCOMMITTED, encode_key, keys};
 use crate::types::Value;
 
@@ -110,9 +112,28 @@ impl Parts for Argument {
     }
 }
 
+/// A session that does not wait for locks: a script runs on one thread.
+#[derive(Debug)]
+struct Impatient;
+
+impl LockClient for Impatient {
+    fn cancel(&self) -> CancelHandle {
+        CancelHandle::default()
+    }
+    fn lock_timeout(&self) -> Option<Duration> {
+        Some(Duration::from_millis(1))
+    }
+    fn deadlock_timeout(&self) -> Duration {
+        Duration::from_secs(1)
+    }
+    fn statement_of(&self, _: i32) -> Option<String> {
+        None
+    }
+}
+
 struct Runner {
     dir: TempDir,
-    runtime: tokio::runtime::Runtime,
+    runtime: Arc<tokio::runtime::Runtime>,
     manager: Option<Arc<TxnManager>>,
     registry: Arc<SchemaRegistry>,
     sessions: BTreeMap<String, Transaction>,
@@ -126,7 +147,7 @@ impl Runner {
         registry.apply(&[public(), CatalogChange::PutTable(table(16384, "t", 1))]);
         Runner {
             dir: TempDir::new(name),
-            runtime: tokio::runtime::Builder::new_current_thread().build().unwrap(),
+            runtime: Arc::new(tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap()),
             manager: None,
             registry,
             sessions: BTreeMap::new(),
@@ -243,7 +264,7 @@ impl Runner {
         let txn = self.session(session)?;
         let (change, row) = match args.next_pos() {
             Some("lock") => {
-                txn.lock_table(oid)?;
+                txn.take_table(oid)?;
                 return Ok(String::new());
             }
             Some("put") => (CatalogChange::PutTable(table(oid, &name, storage)), Some(b"\0\0def".to_vec())),
@@ -328,9 +349,10 @@ impl goldenscript::Runner for Runner {
             let txn = runner.sessions.get(&session).ok_or("no transaction")?;
             Ok(txn.reader().get(&key(storage, k))?.ok_or_else(|| format!("{k} is not visible"))?.to_vec())
         };
+        let runtime = Arc::clone(&self.runtime);
         match command.name.as_str() {
             "begin" => {
-                let txn = self.manager().begin();
+                let txn = self.manager().begin_for(0, Arc::new(Impatient));
                 let seq = txn.snapshot_seq();
                 self.sessions.insert(session, txn);
                 Ok(format!("snapshot {seq}\n"))
@@ -360,6 +382,10 @@ impl goldenscript::Runner for Runner {
                 self.write(&session, |w| {
                     let mut out = String::new();
                     for (k, v) in rows {
+                        if !w.try_lock_key(&table, &key(storage, k))? {
+                            writeln!(out, "{k} Locked")?;
+                            continue;
+                        }
                         writeln!(out, "{k} {:?}", w.insert(&table, key(storage, k), row(&table, k, v))?)?;
                     }
                     Ok(out)
@@ -372,6 +398,7 @@ impl goldenscript::Runner for Runner {
                 self.write(&session, |w| {
                     let mut out = String::new();
                     for (k, v, old) in rows {
+                        runtime.block_on(w.lock_row(&table, &key(storage, k), LockMode::NO_KEY_UPDATE))?;
                         if !w.update(&table, &key(storage, k), &old, row(&table, k, v))? {
                             writeln!(out, "{k} already changed")?;
                         }
@@ -386,6 +413,7 @@ impl goldenscript::Runner for Runner {
                 self.write(&session, |w| {
                     let mut out = String::new();
                     for (k, old) in rows {
+                        runtime.block_on(w.lock_row(&table, &key(storage, k), LockMode::UPDATE))?;
                         if !w.delete(&table, &key(storage, k), &old)? {
                             writeln!(out, "{k} already changed")?;
                         }
@@ -400,6 +428,8 @@ impl goldenscript::Runner for Runner {
                 self.write(&session, |w| {
                     for (from, to, old) in rows {
                         let new = row(&table, to, &format!("from-{from}"));
+                        runtime.block_on(w.lock_row(&table, &key(storage, from), LockMode::UPDATE))?;
+                        runtime.block_on(w.lock_key(&table, &key(storage, to)))?;
                         w.rekey(&table, &key(storage, from), &old, key(storage, to), new)?;
                     }
                     Ok(String::new())
@@ -408,7 +438,10 @@ impl goldenscript::Runner for Runner {
             "lock" => {
                 let keys: Vec<_> = pairs().map(|a| key(storage, a.value())).collect();
                 let txn = self.session(&session)?;
-                keys.iter().try_for_each(|k| txn.lock_row(k))?;
+                let reader = txn.reader();
+                for k in keys {
+                    runtime.block_on(txn.lock_row(&reader, table.oid, &k, (LockMode::UPDATE, IfLocked::Wait)))?;
+                }
                 Ok(String::new())
             }
             "get" | "scan" => self.read(command, &session, storage),
@@ -490,17 +523,17 @@ fn no_update_is_lost() {
     let storage = Arc::new(Storage::open(&dir.0, small_options()).unwrap());
     let manager = TxnManager::open(storage, Arc::default(), TxnOptions::default()).unwrap();
     let table = TableRef::new(Arc::new(RowLayout::new(&table(16384, "t", 1)).unwrap()));
-    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).build().unwrap();
-    let set = |txn: &mut Transaction, old: Option<&[u8]>, v: u64| -> kalamdb_catalog::Result<()> {
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_time().build().unwrap();
+    let set = async |txn: &mut Transaction, old: &[u8], v: u64| -> kalamdb_catalog::Result<()> {
         let mut statement = txn.statement();
-        match old {
-            Some(old) => drop(statement.update(&table, &key(1, "n"), old, row(&table, "n", &v.to_string()))?),
-            None => drop(statement.insert(&table, key(1, "n"), row(&table, "n", "0"))?),
-        }
+        statement.lock_row(&table, &key(1, "n"), LockMode::NO_KEY_UPDATE).await?;
+        statement.update(&table, &key(1, "n"), old, row(&table, "n", &v.to_string()))?;
         txn.apply(statement).map(drop)
     };
     let mut txn = manager.begin();
-    set(&mut txn, None, 0).unwrap();
+    let mut statement = txn.statement();
+    statement.insert(&table, key(1, "n"), row(&table, "n", "0")).unwrap();
+    txn.apply(statement).unwrap();
     runtime.block_on(txn.commit(true)).unwrap();
     let read = |row: &[u8]| match table.layout.decode_column(row, 1).unwrap() {
         Value::Text(v) => v.parse::<u64>().unwrap(),
@@ -512,7 +545,7 @@ fn no_update_is_lost() {
             let mut txn = manager.begin();
             let old = txn.reader().get(&key(1, "n")).unwrap().unwrap();
             tokio::task::yield_now().await;
-            if set(&mut txn, Some(&old), read(&old) + 1).is_ok() && txn.commit(false).await.is_ok() {
+            if set(&mut txn, &old, read(&old) + 1).await.is_ok() && txn.commit(false).await.is_ok() {
                 acknowledged += 1;
             }
         }

@@ -6,9 +6,10 @@ use bytes::Bytes;
 use kalamdb_catalog::{Catalog, CatalogChange, Oid, Result, SqlError, SqlState, StorageId, TableDefinition, TableKind};
 
 use super::commit::{CommitRequest, CommitWork};
-use super::locks::{Held, conflict};
+use super::locks::{AdvisoryKey, Held, IfLocked, LockMode, LockTag, Locked, conflict};
 use super::manager::TxnManager;
 use super::reader::TxnReader;
+use super::row_lock::{self, RowState};
 use super::run::Run;
 use super::snapshots::Snapshot;
 use super::statement::{ApplyOutcome, StatementWrites};
@@ -29,6 +30,15 @@ pub struct CatalogWrite {
     pub row: Option<Vec<u8>>,
 }
 
+/// What a transaction may see of others that commit while it runs (manual, section 13.2).
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Isolation {
+    /// A statement that meets a row changed since its snapshot goes on with the newest version of it.
+    ReadCommitted,
+    /// The first to change a row wins; the next one gets 40001.
+    RepeatableRead,
+}
+
 /// Begun by `TxnManager::begin`. Dropped without commit, it is rolled back.
 ///
 /// It holds its snapshot until it is dropped, so drop it soon after its end.
@@ -39,6 +49,10 @@ pub struct Transaction {
     snapshot: Arc<Snapshot>,
     /// Committed at the snapshot, with this transaction's changes over it.
     catalog: Arc<Catalog>,
+    /// Committed at the snapshot.
+    base: Arc<Catalog>,
+    isolation: Isolation,
+    savepoints: Vec<Savepoint>,
     writes: Arc<WriteSet>,
     /// Rows that the last statement inserted, while they are all there is and nobody has asked for them.
     run: Option<Run>,
@@ -46,7 +60,25 @@ pub struct Transaction {
     /// Storages filled by bulk writes of this transaction.
     bulk: Vec<StorageId>,
     read_only: bool,
+    /// What made DDL fail that may succeed when it begins anew.
+    retry: Option<Retry>,
     ended: bool,
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Retry {
+    Lock(LockTag, LockMode),
+    Snapshot,
+}
+
+/// Where a transaction stood.
+#[derive(Debug)]
+struct Savepoint {
+    name: String,
+    writes: usize,
+    changes: usize,
+    bulk: usize,
+    locks: usize,
 }
 
 impl Transaction {
@@ -56,12 +88,16 @@ impl Transaction {
             manager,
             held,
             snapshot,
+            base: Arc::clone(&catalog),
             catalog,
+            isolation: Isolation::RepeatableRead,
+            savepoints: Vec::new(),
             writes: Arc::default(),
             run: None,
             changes: Vec::new(),
             bulk: Vec::new(),
             read_only: false,
+            retry: None,
             ended: false,
         }
     }
@@ -83,7 +119,13 @@ impl Transaction {
             return;
         }
         self.snapshot = snapshot;
-        self.catalog = catalog;
+        self.base = catalog;
+        self.overlay();
+    }
+
+    /// The catalog is what is committed, with this transaction's changes.
+    fn overlay(&mut self) {
+        self.catalog = Arc::clone(&self.base);
         if !self.changes.is_empty() {
             let catalog = Arc::make_mut(&mut self.catalog);
             for change in &self.changes {
@@ -113,7 +155,8 @@ impl Transaction {
 
     /// Collects the writes of a statement that is about to run.
     pub fn statement(&self) -> StatementWrites {
-        StatementWrites::new(self.reader(), Arc::clone(&self.held), self.manager.shared.options.max_transaction_bytes)
+        let bytes_max = self.manager.shared.options.max_transaction_bytes;
+        StatementWrites::new(self.reader(), Arc::clone(&self.held), self.isolation, bytes_max)
     }
 
     /// Makes a statement's writes part of the transaction, all or none. Drop readers of the statement first: while one
@@ -125,7 +168,7 @@ impl Transaction {
         }
         let StatementWrites { reader, ops, run, .. } = statement;
         drop(reader);
-        if run.bytes() >= RUN_BYTES_MIN && !self.has_writes() {
+        if run.bytes() >= RUN_BYTES_MIN && !self.has_writes() && self.savepoints.is_empty() {
             self.run = Some(run);
             return Ok(ApplyOutcome::Ok);
         }
@@ -142,28 +185,75 @@ impl Transaction {
         Ok(ApplyOutcome::Ok)
     }
 
-    /// Locks a row for this transaction: 40001 if another one holds it or has committed a newer version of it than the
-    /// snapshot sees.
-    pub fn lock_row(&self, key: &[u8]) -> Result<()> {
-        self.held.row(key)?;
-        // Also under a lock held already: see `StatementWrites::change`.
+    /// Locks a row that a statement has read through `reader`: SELECT ... FOR UPDATE and its kin.
+    pub async fn lock_row(
+        &self,
+        reader: &TxnReader,
+        table: Oid,
+        key: &[u8],
+        lock: (LockMode, IfLocked),
+    ) -> Result<RowState> {
+        let noted = self.manager.shared.locks.table(table);
+        row_lock::lock_row(&self.held, reader, self.isolation, (table, &noted), key, lock).await
+    }
+
+    /// Locks a row of a system table that is about to be changed.
+    fn lock_catalog_row(&mut self, table: Oid, key: &[u8]) -> Result<()> {
+        self.lock_for_ddl(self.held.row(table, key), LockMode::UPDATE)?;
+        // Also under a lock held already: it may be left from a statement that failed this check.
         if self.writes.get(key).is_none() {
             let newest = self.manager.shared.storage.newest_seq(key)?;
             if newest.is_some_and(|seq| seq > self.snapshot.seq()) {
-                return Err(conflict());
+                return Err(self.stale());
             }
         }
         Ok(())
     }
 
-    /// Keeps others from writing to a table or changing it until this transaction ends: 40001 if one is at it. DDL that
-    /// reads or rewrites rows calls this first and then (READ COMMITTED) takes a new snapshot.
-    pub fn lock_table(&self, oid: Oid) -> Result<()> {
-        self.held.exclude_table(oid).map(drop)
+    /// Takes a table for this transaction alone: DDL that reads or rewrites rows calls this first and then (READ COMMITTED)
+    /// takes a new snapshot.
+    pub fn take_table(&mut self, oid: Oid) -> Result<()> {
+        self.lock_for_ddl(LockTag::Table(oid), LockMode::AccessExclusive)
     }
 
-    /// Adds a catalog change with its system-table rows. Locks the relation and the rows; 40001 if either has been
-    /// changed since the snapshot.
+    /// Takes a lock if it is free; else the error ends the statement, which begins anew once it has the lock
+    /// ([`Transaction::before_retry`]): what it has looked at may be another by then.
+    fn lock_for_ddl(&mut self, tag: LockTag, mode: LockMode) -> Result<()> {
+        if self.held.try_lock(tag, mode)? {
+            return Ok(());
+        }
+        self.retry = Some(Retry::Lock(tag, mode));
+        Err(conflict())
+    }
+
+    /// What DDL has looked at has been changed since the snapshot.
+    fn stale(&mut self) -> SqlError {
+        self.retry = Some(Retry::Snapshot);
+        conflict()
+    }
+
+    /// After an error of DDL under READ COMMITTED: true if the statement is to begin anew, with a new snapshot. Waits for
+    /// the lock that it lacked.
+    pub async fn before_retry(&mut self) -> Result<bool> {
+        match self.retry.take() {
+            Some(Retry::Lock(tag, mode)) => self.held.lock(tag, mode, IfLocked::Wait).await.map(|_| true),
+            Some(Retry::Snapshot) => Ok(self.isolation == Isolation::ReadCommitted),
+            None => Ok(false),
+        }
+    }
+
+    /// Locks a table. After a wait (READ COMMITTED) the statement needs a new snapshot, and a look at the new catalog.
+    pub async fn lock_table(&self, oid: Oid, mode: LockMode, if_locked: IfLocked) -> Result<Locked> {
+        self.held.lock(LockTag::Table(oid), mode, if_locked).await
+    }
+
+    /// pg_advisory_xact_lock and its kin: held to the end of the transaction.
+    pub async fn lock_advisory(&self, key: AdvisoryKey, mode: LockMode, if_locked: IfLocked) -> Result<Locked> {
+        self.held.lock(LockTag::Advisory(key), mode, if_locked).await
+    }
+
+    /// Adds a catalog change with its system-table rows. Locks the relation and the rows; an error if that is not possible
+    /// at once, or if either has been changed since the snapshot: see [`Transaction::before_retry`].
     pub fn ddl(&mut self, change: CatalogChange, rows: Vec<CatalogWrite>) -> Result<()> {
         self.check_open()?;
         self.settle();
@@ -174,19 +264,23 @@ impl Transaction {
             _ => None,
         };
         if let Some(oid) = relation {
-            let table = self.held.exclude_table(oid)?;
+            self.take_table(oid)?;
+            let table = self.held.changes(oid);
             if table.changed_after(snapshot) || table.written_after(snapshot) {
-                return Err(conflict());
+                return Err(self.stale());
             }
         }
         if let CatalogChange::PutTable(TableDefinition { kind: TableKind::View { depends_on, .. }, .. }) = &change {
             // So that a base cannot be dropped while a view on it is being made.
             for base in depends_on {
-                self.held.share_table(base.oid, snapshot)?;
+                self.lock_for_ddl(LockTag::Table(base.oid), LockMode::AccessShare)?;
+                if self.manager.shared.locks.table(base.oid).changed_after(snapshot) {
+                    return Err(self.stale());
+                }
             }
         }
         for write in &rows {
-            self.lock_row(&write.key)?;
+            self.lock_catalog_row(write.table, &write.key)?;
         }
         let reader = self.reader();
         let before = rows.iter().map(|w| reader.get(&w.key)).collect::<Result<Vec<_>>>()?;
@@ -198,6 +292,74 @@ impl Transaction {
         Arc::make_mut(&mut self.catalog).apply(&change);
         self.changes.push(change);
         Ok(())
+    }
+
+    /// SAVEPOINT: what is written from here on can be undone.
+    pub fn savepoint(&mut self, name: &str) -> Result<()> {
+        self.check_open()?;
+        self.settle();
+        self.savepoints.push(Savepoint {
+            name: name.to_owned(),
+            writes: Arc::make_mut(&mut self.writes).mark(),
+            changes: self.changes.len(),
+            bulk: self.bulk.len(),
+            locks: self.held.mark(),
+        });
+        Ok(())
+    }
+
+    /// Ends a part that could have been undone by itself: what it has done stays.
+    pub fn release_last_savepoint(&mut self) {
+        self.savepoints.pop();
+        if self.savepoints.is_empty() {
+            Arc::make_mut(&mut self.writes).forget_marks();
+        }
+    }
+
+    /// True if there is a savepoint at all: a failed statement can be undone by itself.
+    pub fn has_savepoint(&self) -> bool {
+        !self.savepoints.is_empty()
+    }
+
+    /// RELEASE: forgets a savepoint and those after it; what has been done stays. How many are left; 3B001 if there is none
+    /// of this name.
+    pub fn release_savepoint(&mut self, name: &str) -> Result<usize> {
+        let at = self.find_savepoint(name)?;
+        self.savepoints.truncate(at);
+        if self.savepoints.is_empty() {
+            Arc::make_mut(&mut self.writes).forget_marks();
+        }
+        Ok(at)
+    }
+
+    /// ROLLBACK TO: undoes what has been done since a savepoint, and lets go the locks taken since. The savepoint stays. How
+    /// many there are, with it; 3B001 if there is none of this name.
+    pub fn rollback_to_savepoint(&mut self, name: &str) -> Result<usize> {
+        let at = self.find_savepoint(name)?;
+        self.savepoints.truncate(at + 1);
+        self.undo_to_last_savepoint();
+        Ok(at + 1)
+    }
+
+    /// Undoes what has been done since the last savepoint: what a failed statement leaves of its transaction.
+    pub fn undo_to_last_savepoint(&mut self) {
+        let Some(savepoint) = self.savepoints.last() else { return };
+        self.run = None;
+        Arc::make_mut(&mut self.writes).undo_to(savepoint.writes);
+        let changed = self.changes.len() > savepoint.changes;
+        self.changes.truncate(savepoint.changes);
+        let bulk = self.bulk.split_off(savepoint.bulk);
+        self.held.release_from(savepoint.locks);
+        if changed {
+            self.overlay();
+        }
+        self.drop_later(bulk);
+    }
+
+    fn find_savepoint(&self, name: &str) -> Result<usize> {
+        self.savepoints.iter().rposition(|s| s.name == name).ok_or_else(|| {
+            SqlError::new(SqlState::S_E_INVALID_SPECIFICATION, format!("savepoint \"{name}\" does not exist"))
+        })
     }
 
     /// The catalog changes so far.
@@ -220,6 +382,11 @@ impl Transaction {
     /// SET TRANSACTION READ ONLY. What it forbids is the caller's to check.
     pub fn set_read_only(&mut self, read_only: bool) {
         self.read_only = read_only;
+    }
+
+    /// Before the first statement.
+    pub fn set_isolation(&mut self, isolation: Isolation) {
+        self.isolation = isolation;
     }
 
     pub fn is_read_only(&self) -> bool {
@@ -276,6 +443,10 @@ impl Transaction {
         self.ended = true;
         self.held.release();
         let bulk = std::mem::take(&mut self.bulk);
+        self.drop_later(bulk);
+    }
+
+    fn drop_later(&self, bulk: Vec<StorageId>) {
         self.manager.shared.janitor.drop_later(self.manager.shared.snapshots.current().0, bulk);
     }
 

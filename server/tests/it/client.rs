@@ -131,6 +131,11 @@ impl Client {
         self.next_within(Duration::from_millis(REPLY_MS_MAX))?.ok_or_else(|| io::ErrorKind::TimedOut.into())
     }
 
+    /// Sends a query without waiting for its answer.
+    pub(crate) fn send_simple(&mut self, sql: &str) -> io::Result<()> {
+        self.send_raw(&framed(b'Q', &cstr(sql)))
+    }
+
     /// Everything up to and with ReadyForQuery.
     pub(crate) fn until_ready(&mut self) -> io::Result<Vec<Message>> {
         let mut messages = Vec::new();
@@ -150,7 +155,7 @@ impl Client {
     }
 
     pub(crate) fn simple(&mut self, sql: &str) -> io::Result<Vec<Message>> {
-        self.send_raw(&framed(b'Q', &cstr(sql)))?;
+        self.send_simple(sql)?;
         self.until_ready()
     }
 

@@ -146,7 +146,7 @@ fn run_case<'a>(
 }
 
 /// Turns the messages up to ReadyForQuery into lines; `position` says whether errors show where they are.
-fn lines(messages: &[Message], position: bool) -> Vec<String> {
+pub(crate) fn lines(messages: &[Message], position: bool) -> Vec<String> {
     let mut answer = Answer::default();
     for message in messages {
         let mut fields = Fields(&message.body);

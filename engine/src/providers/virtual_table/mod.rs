@@ -6,6 +6,7 @@
 
 mod constants;
 mod information;
+mod locks;
 mod relations;
 pub(crate) mod roles;
 mod server;
@@ -145,6 +146,7 @@ pub(crate) fn rows(table: &CachedTableData, hint: &Hint<'_>, session: &SessionCo
         VirtualId::PgCollation => server::pg_collation(&mut rows)?,
         VirtualId::PgTablespace => server::pg_tablespace(&mut rows)?,
         VirtualId::PgLanguage => server::pg_language(&mut rows)?,
+        VirtualId::PgLocks => locks::pg_locks(&mut rows, session)?,
         VirtualId::PgStatActivity => server::pg_stat_activity(&mut rows, session)?,
         VirtualId::PgTimezoneNames => server::pg_timezone_names(&mut rows, session)?,
         VirtualId::SystemStats => server::system_stats(&mut rows, session)?,

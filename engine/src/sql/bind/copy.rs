@@ -48,7 +48,7 @@ impl Binder<'_> {
             columns: columns.clone(),
             system: Vec::new(),
             named: true,
-            base: false,
+            base: None,
             simple: None,
         };
         let scope = Scope { relations: vec![relation], columns };

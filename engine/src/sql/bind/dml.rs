@@ -20,6 +20,7 @@ use crate::providers;
 use crate::sql::functions::CastContext;
 use crate::sql::plan::{one_row, planning};
 use crate::sql::{Column, parse};
+use crate::txn::LockMode;
 use crate::types::Value;
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -35,6 +36,8 @@ pub(crate) struct BoundDml {
     pub kind: DmlKind,
     pub table: Arc<CachedTableData>,
     pub plan: LogicalPlan,
+    /// The scan of `table` in `plan`: see `providers::source`. 0 for INSERT.
+    pub mark: u32,
     pub returning: Option<Vec<Column>>,
     /// For statements that `fast` may serve: no subquery, no FROM.
     pub simple: Option<Box<SimpleDml>>,
@@ -73,7 +76,7 @@ impl Binder<'_> {
         let (plan, returning, exprs) =
             self.returning(plan, &table, alias, insert.returning.as_deref(), 0, &Scope::default())?;
         let simple = rows.map(|rows| Box::new(SimpleDml { filter: None, rows, returning: exprs }));
-        Ok(BoundDml { kind: DmlKind::Insert, table, plan, returning, simple })
+        Ok(BoundDml { kind: DmlKind::Insert, table, plan, mark: 0, returning, simple })
     }
 
     /// The table a statement writes: never a view or a system table.
@@ -101,6 +104,7 @@ impl Binder<'_> {
             };
             return Err(SqlError::new(SqlState::INSUFFICIENT_PRIVILEGE, message));
         }
+        self.needs_lock(&table, LockMode::RowExclusive);
         Ok(table)
     }
 
@@ -342,7 +346,7 @@ impl Binder<'_> {
             self.returning(plan, &table, alias.as_ref().map(|a| fold(&a.name)), update.returning.as_deref(), 2, &rest)?;
         let simple = (from.is_empty() && plain && simple_set)
             .then(|| Box::new(SimpleDml { filter, rows: vec![values], returning: shown }));
-        Ok(BoundDml { kind: DmlKind::Update, table, plan, returning, simple })
+        Ok(BoundDml { kind: DmlKind::Update, table, plan, mark: target.base.map_or(0, |b| b.mark), returning, simple })
     }
 
     pub(crate) fn delete(&mut self, delete: &ast::Delete) -> Result<BoundDml> {
@@ -382,7 +386,7 @@ impl Binder<'_> {
         let returning = items.map(columns_of);
         let simple =
             (using.is_empty() && plain).then(|| Box::new(SimpleDml { filter, rows: Vec::new(), returning: shown }));
-        Ok(BoundDml { kind: DmlKind::Delete, table, plan, returning, simple })
+        Ok(BoundDml { kind: DmlKind::Delete, table, plan, mark: target.base.map_or(0, |b| b.mark), returning, simple })
     }
 
     /// The target joined with FROM or USING: (its relation, the plan, the scope with the target first).
@@ -562,7 +566,7 @@ impl Binder<'_> {
             columns: columns.clone(),
             system: vec![tableoid],
             named: true,
-            base: false,
+            base: None,
             simple: None,
         };
         let mut scope = Scope { relations: vec![relation], columns };

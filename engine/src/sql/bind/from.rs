@@ -8,7 +8,7 @@ use datafusion::logical_expr::{Expr, LogicalPlan, LogicalPlanBuilder, lit};
 use datafusion::sql::sqlparser::ast::{self, JoinConstraint, JoinOperator, Spanned, TableFactor};
 use kalamdb_catalog::{CachedTableData, PgType, Result, SqlError, SqlState, TableKind};
 
-use super::scope::{Clause, Ctx, OuterRef, Relation, Scope, ScopeColumn};
+use super::scope::{BaseScan, Clause, Ctx, OuterRef, Relation, Scope, ScopeColumn};
 use super::select::{BoundQuery, Env};
 use super::subquery::Apply;
 use super::typed::{Kind, Typed};
@@ -19,6 +19,7 @@ use crate::sql::apply::ApplyMode;
 use crate::sql::plan::{columns_of, one_row, planning};
 use crate::sql::series::SeriesNode;
 use crate::sql::{functions, parse};
+use crate::txn::LockMode;
 
 /// A FROM item: its plan, and what names it brings.
 #[derive(Clone)]
@@ -346,6 +347,7 @@ impl Binder<'_> {
         position: Option<u32>,
     ) -> Result<Item> {
         let definition = &table.definition;
+        self.needs_lock(table, LockMode::AccessShare);
         if self.view_depth == 0 {
             let all = definition.live_columns().map(|(i, _)| i as i16 + 1).collect();
             self.relations.push((Arc::clone(table), all));
@@ -359,7 +361,8 @@ impl Binder<'_> {
         let visible = alias.map_or_else(|| definition.name.clone(), |a| fold(&a.name));
         let qualifier = self.unique(&visible);
         let reference = TableReference::bare(qualifier);
-        let source = providers::source(table);
+        let mark = self.next_mark();
+        let source = providers::source(table, mark);
         let plan = planning(LogicalPlanBuilder::scan(reference.clone(), source, None).and_then(|b| b.build()))?;
         let column = |name: &str, ty: PgType, typmod: i32, attribute: i16| ScopeColumn {
             name: name.to_owned(),
@@ -372,7 +375,8 @@ impl Binder<'_> {
         rename(&mut columns, alias, &visible)?;
         let system = providers::system_columns(table).iter().map(|c| column(c.name, c.ty, -1, c.attribute)).collect();
         let schema = alias.is_none().then(|| self.catalog.schema(definition.schema).map(|s| s.name.clone())).flatten();
-        let base = !matches!(definition.kind, TableKind::Virtual(_));
+        let stored = !matches!(definition.kind, TableKind::Virtual(_));
+        let base = stored.then_some(BaseScan { table: definition.oid, mark });
         let relation =
             Relation { name: visible, schema, columns: columns.clone(), system, named: true, base, simple: None };
         Ok(Item { plan, scope: Scope { relations: vec![relation], columns } })
@@ -489,7 +493,7 @@ impl Binder<'_> {
             columns: columns.clone(),
             system: Vec::new(),
             named,
-            base: false,
+            base: None,
             simple,
         };
         Ok(Item { plan, scope: Scope { relations: vec![relation], columns } })
@@ -506,7 +510,7 @@ impl Binder<'_> {
             columns: columns.clone(),
             system: Vec::new(),
             named: true,
-            base: false,
+            base: None,
             simple: None,
         };
         Ok(Item { plan: item.plan, scope: Scope { relations: vec![relation], columns } })
@@ -684,7 +688,7 @@ impl Binder<'_> {
             columns: columns.clone(),
             system: Vec::new(),
             named: true,
-            base: false,
+            base: None,
             simple: None,
         };
         let right = Scope { relations: vec![relation], columns };

@@ -41,6 +41,7 @@ use kalamdb_catalog::{Catalog, PgType, Result, SqlError, SqlState};
 use crate::limits;
 use crate::session::SessionContext;
 use crate::sql::Column;
+use crate::txn::LockMode;
 
 pub(crate) use dml::live_position;
 pub(super) use dml::{BoundDml, DmlKind, SimpleDml};
@@ -82,6 +83,28 @@ pub(crate) struct Binder<'a> {
     pub resolved_names: Vec<(ast::ObjectName, kalamdb_catalog::Oid)>,
     /// Relations the statement reads, for view dependencies: (relation, attribute numbers).
     pub relations: Vec<(Arc<kalamdb_catalog::CachedTableData>, Vec<i16>)>,
+    /// Stored tables and views the statement uses, each with the strongest lock that it needs there.
+    pub locks: Vec<(kalamdb_catalog::Oid, LockMode)>,
+    /// Scans that may be told to give another row: see `providers::target`.
+    marks: u32,
+}
+
+impl Binder<'_> {
+    /// Notes that the statement needs a lock of a relation.
+    pub(crate) fn needs_lock(&mut self, table: &kalamdb_catalog::CachedTableData, mode: LockMode) {
+        let oid = table.definition.oid;
+        if crate::providers::is_builtin(table) || self.locks.iter().any(|(o, m)| *o == oid && m.covers(mode)) {
+            return;
+        }
+        self.locks.retain(|(o, m)| *o != oid || !mode.covers(*m));
+        self.locks.push((oid, mode));
+    }
+
+    /// A number for a scan that may be told to give another row.
+    fn next_mark(&mut self) -> u32 {
+        self.marks += 1;
+        self.marks
+    }
 }
 
 /// A WITH query in sight.
@@ -167,6 +190,8 @@ impl<'a> Binder<'a> {
             positions: HashMap::new(),
             resolved_names: Vec::new(),
             relations: Vec::new(),
+            locks: Vec::new(),
+            marks: 0,
         }
     }
 

@@ -31,9 +31,17 @@ pub(crate) struct Relation {
     /// Its name may stand as a whole-row reference or be found by qualification; false for unnamed joins.
     pub named: bool,
     /// A stored table itself, scanned as it is: not a view, a CTE or a subquery.
-    pub base: bool,
+    pub base: Option<BaseScan>,
     /// What a view or subquery is, if it is a plain SELECT from one stored table: its outputs are `columns`.
     pub simple: Option<Arc<SimpleSelect>>,
+}
+
+/// The scan of a stored table.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct BaseScan {
+    pub table: Oid,
+    /// Its number in the statement: see `providers::source`.
+    pub mark: u32,
 }
 
 /// The FROM list: relations for qualified names, and the columns that `*` and bare names see (JOIN USING merges some).

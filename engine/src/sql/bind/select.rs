@@ -676,7 +676,7 @@ fn star_target(column: &super::ScopeColumn) -> Target {
 fn origin(scope: &Scope, typed: &Typed) -> (kalamdb_catalog::Oid, i16) {
     let expr = &typed.expr;
     if typed.ty == PgType::RECORD {
-        let tables = scope.relations.iter().filter(|r| r.base);
+        let tables = scope.relations.iter().filter(|r| r.base.is_some());
         let whole = tables.into_iter().find(|r| super::row::whole_row(r).typed.expr == *expr);
         return (whole.and_then(|r| r.columns.first()).map_or(0, |c| c.table), 0);
     }
@@ -691,7 +691,7 @@ fn origin(scope: &Scope, typed: &Typed) -> (kalamdb_catalog::Oid, i16) {
 
 fn simple_select(relation: &Relation, filter: Option<Expr>, targets: &[Target]) -> Option<Box<SimpleSelect>> {
     let mut outputs: Vec<Expr> = targets.iter().map(|t| t.typed.expr.clone()).collect();
-    if relation.base {
+    if relation.base.is_some() {
         let table = relation.columns.first()?.table;
         return (table != 0).then(|| Box::new(SimpleSelect { table, filter, outputs }));
     }

@@ -11,9 +11,12 @@ mod parser;
 mod split;
 mod writer;
 
+use std::sync::Arc;
+
 use kalamdb_catalog::{Result, SqlError, SqlState};
 
 use super::CopyIn;
+use super::handlers::dml::Target;
 use crate::txn::StatementWrites;
 use crate::types::Value;
 
@@ -22,21 +25,35 @@ pub use parser::CopyParser;
 pub use writer::{CopyRows, CopyWriter};
 
 /// Where the rows of a COPY FROM go.
-pub trait CopySink: Send {
+pub(crate) trait CopySink: Send {
     /// One row, one value per column of the data; false if it is left out and not counted. An error ends the COPY, with
     /// the row's line in its context.
     fn row(&mut self, values: &[Value<'_>]) -> Result<bool>;
 
-    /// The writes collected, once the data has ended.
-    fn take_writes(&mut self) -> Option<StatementWrites> {
+    /// What has been collected, once the data has ended.
+    fn take(&mut self) -> Option<Collected> {
         None
     }
+}
+
+/// The rows of a COPY FROM.
+pub(crate) struct Collected {
+    pub(crate) target: Arc<Target>,
+    pub(crate) writes: StatementWrites,
+    /// Rows whose keys were locked by others.
+    pub(crate) late: Vec<LateRow>,
+}
+
+/// A row as it will be stored.
+pub(crate) struct LateRow {
+    pub(crate) key: Vec<u8>,
+    pub(crate) row: Vec<u8>,
 }
 
 /// The engine's half of a COPY FROM STDIN under way.
 pub struct CopyInState {
     pub parser: CopyParser,
-    pub sink: Box<dyn CopySink>,
+    pub(crate) sink: Box<dyn CopySink>,
 }
 
 impl CopyInState {

@@ -67,7 +67,7 @@ impl CopyParser {
     }
 
     /// Takes the next bytes and gives the rows they complete to `sink`.
-    pub fn feed(&mut self, data: &[u8], sink: &mut dyn CopySink) -> Result<()> {
+    pub(crate) fn feed(&mut self, data: &[u8], sink: &mut dyn CopySink) -> Result<()> {
         if self.carry.is_empty() {
             let used = self.consume(data, false, sink)?;
             self.carry.extend_from_slice(&data[used..]);
@@ -86,7 +86,7 @@ impl CopyParser {
     }
 
     /// No more bytes will come. Gives the number of rows in all.
-    pub fn finish(&mut self, sink: &mut dyn CopySink) -> Result<u64> {
+    pub(crate) fn finish(&mut self, sink: &mut dyn CopySink) -> Result<u64> {
         let input = std::mem::take(&mut self.carry);
         self.consume(&input, true, sink)?;
         Ok(self.rows)

@@ -7,7 +7,7 @@ use datafusion::arrow::datatypes::{Field, Schema, SchemaRef};
 use datafusion::common::ScalarValue;
 use datafusion::logical_expr::Expr;
 use futures::stream;
-use kalamdb_catalog::{CachedTableData, PgType, Result, SqlError, SqlState, TableKind};
+use kalamdb_catalog::{CachedTableData, PgType, Result, SqlError, TableKind};
 
 use super::compile::{Columns, Compiled, Compiler, Inputs, Row, one_row};
 use super::point::Point;
@@ -16,7 +16,7 @@ use crate::sql::bind::{Binder, BoundDml, DmlKind, SimpleDml, SimpleSelect};
 use crate::sql::handlers::dml::{Target, respond};
 use crate::sql::{Response, RowStream};
 use crate::storage::{RowLayout, keys};
-use crate::txn::{ApplyOutcome, InsertOutcome, StatementWrites, TableRef};
+use crate::txn::{ApplyOutcome, InsertOutcome, LockMode, RowState, StatementWrites, TableRef};
 use crate::types::Value;
 
 /// A statement compiled for its table. Good for one catalog.
@@ -127,23 +127,23 @@ impl Fast {
     }
 
     /// Carries out an INSERT, UPDATE or DELETE. The caller has seen to it that the transaction may write.
-    pub(crate) fn run_dml(
+    pub(crate) async fn run_dml(
         &self,
         session: &mut Session,
         dml: &BoundDml,
         parameters: &[ScalarValue],
     ) -> Result<Response> {
         match &self.action {
-            Action::Insert { rows, returning } => self.insert(session, dml, rows, returning.as_ref(), parameters),
+            Action::Insert { rows, returning } => self.insert(session, dml, rows, returning.as_ref(), parameters).await,
             Action::Update { point, .. } | Action::Delete { point, .. } => {
-                let shown = self.change(session, dml, point, parameters)?;
+                let shown = self.change(session, dml, point, parameters).await?;
                 respond(dml, usize::from(shown.is_some()), shown.flatten().into_iter().collect())
             }
             Action::Select { .. } => Err(SqlError::internal("a query is run as a statement that writes")),
         }
     }
 
-    fn insert(
+    async fn insert(
         &self,
         session: &mut Session,
         dml: &BoundDml,
@@ -160,15 +160,11 @@ impl Fast {
             let values = self.values(row, &inputs)?;
             self.check_not_null(session, dml, &values)?;
             let encoded = self.table.layout.encode(&values);
-            match writes.insert(&self.table, self.key_of(&values, id), encoded)? {
+            let key = self.key_of(&values, id);
+            writes.lock_key(&self.table, &key).await?;
+            match writes.insert(&self.table, key, encoded)? {
                 InsertOutcome::Ok => {}
                 InsertOutcome::Duplicate => return Err(self.duplicate(session, dml, &values)?),
-                InsertOutcome::Conflict => {
-                    return Err(SqlError::new(
-                        SqlState::T_R_SERIALIZATION_FAILURE,
-                        "could not serialize access due to concurrent update",
-                    ));
-                }
             }
             if let Some(returning) = returning {
                 shown.push(returning.batch(&self.inputs(Row::Values(&values), parameters))?);
@@ -179,7 +175,7 @@ impl Fast {
     }
 
     /// UPDATE and DELETE: None if there is no such row, else what RETURNING shows of it.
-    fn change(
+    async fn change(
         &self,
         session: &mut Session,
         dml: &BoundDml,
@@ -187,13 +183,28 @@ impl Fast {
         parameters: &[ScalarValue],
     ) -> Result<Option<Option<RecordBatch>>> {
         let Some(key) = point.key(self.table.storage, &self.inputs(Row::None, parameters))? else { return Ok(None) };
-        let Some(row) = session.open_transaction()?.reader().get(&key)? else { return Ok(None) };
-        let inputs = self.inputs(Row::Stored(&row), parameters);
-        if !point.matches(&inputs)? {
+        let transaction = session.open_transaction()?;
+        let Some(mut row) = transaction.reader().get(&key)? else { return Ok(None) };
+        if !point.matches(&self.inputs(Row::Stored(&row), parameters))? {
             return Ok(None);
         }
+        let mut writes = transaction.statement();
+        let mode = match &self.action {
+            Action::Delete { .. } => LockMode::UPDATE,
+            _ => LockMode::NO_KEY_UPDATE,
+        };
+        match writes.lock_row(&self.table, &key, mode).await? {
+            RowState::Seen => {}
+            RowState::Gone | RowState::Locked => return Ok(None),
+            RowState::Changed(_, newest) => {
+                if !point.matches(&self.inputs(Row::Stored(&newest), parameters))? {
+                    return Ok(None);
+                }
+                row = newest;
+            }
+        }
+        let inputs = self.inputs(Row::Stored(&row), parameters);
         let shown;
-        let mut writes = session.open_transaction()?.statement();
         let changed = match &self.action {
             Action::Update { values, returning, .. } => {
                 let values = self.values(values, &inputs)?;

@@ -85,7 +85,7 @@ fn target(session: &mut Session, prepared: &PreparedStatement, alter: &AlterTabl
     };
     refuse_builtin(&table)?;
     let oid = table.definition.oid;
-    session.open_transaction()?.lock_table(oid)?;
+    session.open_transaction()?.take_table(oid)?;
     // READ COMMITTED: a snapshot from after the lock.
     session.transaction()?;
     current(session, oid)?;

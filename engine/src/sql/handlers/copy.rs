@@ -11,17 +11,17 @@ use kalamdb_catalog::{CachedTableData, ColumnDefinition, PgType, Result, SqlErro
 use super::dml::{Target, table_columns};
 use crate::session::{Session, SessionContext};
 use crate::sql::bind::{Binder, Parameters, fold, live_position};
-use crate::sql::copy::{CopyInState, CopyParser, CopySink, parse_copy_options};
+use crate::sql::copy::{Collected, CopyInState, CopyParser, CopySink, LateRow, parse_copy_options};
 use crate::sql::plan;
 use crate::sql::prepared::PreparedStatement;
 use crate::sql::statement::{CopyStatement, CopyTarget};
 use crate::sql::{Column, CopyIn, Response};
-use crate::txn::StatementWrites;
+use crate::txn::{LockMode, StatementWrites};
 use crate::types::Value;
 
 pub(crate) async fn run(session: &mut Session, prepared: &PreparedStatement, copy: &CopyStatement) -> Result<Response> {
     session.transaction()?;
-    if copy.from { start_in(session, prepared, copy) } else { out(session, prepared, copy).await }
+    if copy.from { start_in(session, prepared, copy).await } else { out(session, prepared, copy).await }
 }
 
 async fn out(session: &mut Session, prepared: &PreparedStatement, copy: &CopyStatement) -> Result<Response> {
@@ -88,6 +88,8 @@ async fn out_of_dml(
         return Err(SqlError::new(SqlState::FEATURE_NOT_SUPPORTED, "COPY query must have a RETURNING clause"));
     };
     let format = parse_copy_options(&copy.options, &columns, false)?;
+    let locks = std::mem::take(&mut binder.locks);
+    session.lock_tables(&locks).await?;
     match super::dml::run(session, &dml, &[]).await? {
         Response::Rows { columns, rows, .. } => Ok(Response::CopyOut { columns, rows, format }),
         _ => Err(SqlError::internal("RETURNING has given no rows")),
@@ -120,17 +122,21 @@ fn chosen(table: &CachedTableData, copy: &CopyStatement) -> Result<Vec<Column>> 
     Ok(columns)
 }
 
-fn start_in(session: &mut Session, prepared: &PreparedStatement, copy: &CopyStatement) -> Result<Response> {
+async fn start_in(session: &mut Session, prepared: &PreparedStatement, copy: &CopyStatement) -> Result<Response> {
     let CopyTarget::Table(name) = &copy.target else {
         return Err(SqlError::new(SqlState::SYNTAX_ERROR, "COPY query must be written TO"));
     };
     super::check_writable(session, "COPY FROM")?;
     let context = Arc::clone(session.context());
     let mut binder = Binder::new(&context, context.catalog(), prepared.source(), Parameters::default());
-    let table = binder.target_table(name, "copy to")?;
+    let mut table = binder.target_table(name, "copy to")?;
+    while session.lock_tables(&[(table.definition.oid, LockMode::RowExclusive)]).await? {
+        binder = Binder::new(&context, context.catalog(), prepared.source(), Parameters::default());
+        table = binder.target_table(name, "copy to")?;
+    }
     let columns = chosen(&table, copy)?;
     let format = parse_copy_options(&copy.options, &columns, true)?;
-    let target = Target::new(session, &table)?;
+    let target = Arc::new(Target::new(session, &table)?);
     let definitions: Vec<ColumnDefinition> = table.definition.live_columns().map(|(_, c)| c.clone()).collect();
     let mut sources = Vec::with_capacity(definitions.len());
     for (live, definition) in definitions.iter().enumerate() {
@@ -147,7 +153,8 @@ fn start_in(session: &mut Session, prepared: &PreparedStatement, copy: &CopyStat
     let txn = session.open_transaction()?;
     let writes = txn.statement();
     let ids = if target.key_columns().is_empty() { Some(RowIds::default()) } else { None };
-    let sink = Sink { target, sources, filter, writes: Some(writes), ids, reserve: session.app().txns.clone() };
+    let reserve = session.app().txns.clone();
+    let sink = Sink { target, sources, filter, writes: Some(writes), late: Vec::new(), ids, reserve };
     let parser = CopyParser::new(format.clone(), table.definition.name.clone(), columns.clone(), context.format());
     let state = CopyInState { parser, sink: Box::new(sink) };
     Ok(Response::CopyIn(Box::new(CopyIn { columns, format, state })))
@@ -180,10 +187,12 @@ struct RowIds {
 const ROW_IDS_BLOCK: u64 = 1024;
 
 struct Sink {
-    target: Target,
+    target: Arc<Target>,
     sources: Vec<Source>,
     filter: Option<Filter>,
     writes: Option<StatementWrites>,
+    /// Rows whose keys other transactions are writing: their turn comes when the data has ended.
+    late: Vec<LateRow>,
     ids: Option<RowIds>,
     reserve: Arc<crate::txn::TxnManager>,
 }
@@ -217,14 +226,21 @@ impl CopySink for Sink {
         };
         let key = self.target.key_of_values(&row, id);
         let encoded = self.target.layout().encode(&row);
-        match &mut self.writes {
-            Some(writes) => self.target.insert(writes, key, encoded).map(|()| true),
-            None => Err(SqlError::internal("a COPY goes on after its end")),
+        let Some(writes) = &mut self.writes else {
+            return Err(SqlError::internal("a COPY goes on after its end"));
+        };
+        if self.target.try_lock_key(writes, &key)? {
+            self.target.insert(writes, key, encoded)?;
+        } else {
+            writes.count(key.len() + encoded.len())?;
+            self.late.push(LateRow { key, row: encoded });
         }
+        Ok(true)
     }
 
-    fn take_writes(&mut self) -> Option<StatementWrites> {
-        self.writes.take()
+    fn take(&mut self) -> Option<Collected> {
+        let writes = self.writes.take()?;
+        Some(Collected { target: self.target.clone(), writes, late: std::mem::take(&mut self.late) })
     }
 }
 
@@ -266,11 +282,15 @@ fn evaluate(expr: &Arc<dyn datafusion::physical_expr::PhysicalExpr>, ty: PgType)
 }
 
 /// CopyDone: the rows become part of the transaction.
-pub(crate) fn finish(session: &mut Session, mut copy: Box<CopyIn>) -> Result<u64> {
+pub(crate) async fn finish(session: &mut Session, mut copy: Box<CopyIn>) -> Result<u64> {
     let rows = copy.state.finish()?;
-    let Some(writes) = copy.state.sink.take_writes() else {
+    let Some(Collected { target, mut writes, late }) = copy.state.sink.take() else {
         return Err(SqlError::internal("a COPY ends twice"));
     };
+    for LateRow { key, row } in late {
+        target.lock_key(&mut writes, &key).await?;
+        target.insert(&mut writes, key, row)?;
+    }
     // Keys were looked at as they came in, so nothing is left to clash.
     match session.open_transaction()?.apply(writes)? {
         crate::txn::ApplyOutcome::Ok => Ok(rows),

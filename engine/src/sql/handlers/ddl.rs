@@ -24,6 +24,30 @@ pub(crate) async fn run(
     }
     session.transaction()?;
     super::check_writable(session, verb(statement))?;
+    loop {
+        session.open_transaction()?.savepoint(STATEMENT)?;
+        let result = attempt(session, prepared, statement).await;
+        let txn = session.open_transaction()?;
+        if result.is_err() {
+            txn.undo_to_last_savepoint();
+        }
+        txn.release_last_savepoint();
+        match result {
+            // Others were at what it needs: it begins anew when they are done.
+            Err(error) if !txn.before_retry().await? => return Err(error),
+            Err(_) => {
+                session.context().take_notices();
+                session.transaction()?;
+            }
+            Ok(response) => return Ok(response),
+        }
+    }
+}
+
+/// The savepoint around a statement. No SAVEPOINT has this name.
+const STATEMENT: &str = "";
+
+async fn attempt(session: &mut Session, prepared: &PreparedStatement, statement: &Statement) -> Result<Response> {
     match statement {
         Statement::CreateView(create) => super::create_view::run(session, prepared, create),
         Statement::CreateSchema { schema_name, if_not_exists, .. } => {

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use bytes::Bytes;
 use datafusion::arrow::array::{Array, ArrayRef, AsArray, RecordBatch, RecordBatchOptions, UInt64Array};
 use datafusion::arrow::compute::take;
 use datafusion::arrow::datatypes::{Field, Schema};
@@ -9,12 +10,14 @@ use datafusion::common::ScalarValue;
 use futures::TryStreamExt;
 use kalamdb_catalog::{CachedTableData, PgType, Result, SqlError, SqlState};
 
+use crate::context::AppContext;
+use crate::providers::Substitute;
 use crate::session::Session;
 use crate::sql::bind::{BoundDml, DmlKind};
 use crate::sql::plan::StatementContext;
 use crate::sql::{Column, Response};
 use crate::storage::{RowLayout, keys};
-use crate::txn::{ApplyOutcome, InsertOutcome, StatementWrites, TableRef};
+use crate::txn::{ApplyOutcome, InsertOutcome, LockMode, RowState, StatementWrites, TableRef};
 use crate::types::{FormatSettings, Value, write_text};
 
 pub(crate) async fn run(session: &mut Session, dml: &BoundDml, parameters: &[ScalarValue]) -> Result<Response> {
@@ -35,17 +38,58 @@ pub(super) async fn collect(
     parameters: &[ScalarValue],
     statement: Arc<StatementContext>,
 ) -> Result<(usize, Vec<RecordBatch>)> {
-    let mut rows = session.app().engine.run(&dml.plan, parameters, statement).await?;
-    let mut count = 0;
-    let mut shown = Vec::new();
+    let mut rows = session.app().engine.run(&dml.plan, parameters, Arc::clone(&statement)).await?;
+    let mut done = Done { count: 0, shown: Vec::new() };
+    let again = Again { app: Arc::clone(session.app()), dml, parameters, statement };
     while let Some(batch) = rows.try_next().await? {
-        let applied = target.apply(session, writes, dml.kind, &batch)?;
-        count += applied.len();
-        if dml.returning.is_some() {
-            shown.push(returning_part(&batch, target.identity(dml.kind), &applied)?);
+        match dml.kind {
+            DmlKind::Insert => target.insert_rows(session, writes, dml, &batch, &mut done).await?,
+            DmlKind::Update | DmlKind::Delete => target.change_rows(writes, &again, &batch, &mut done).await?,
         }
     }
-    Ok((count, shown))
+    Ok((done.count, done.shown))
+}
+
+/// What a statement has done so far.
+struct Done {
+    count: usize,
+    /// RETURNING's rows.
+    shown: Vec<RecordBatch>,
+}
+
+impl Done {
+    fn add(&mut self, dml: &BoundDml, batch: &RecordBatch, skip: usize, applied: &mut Vec<u64>) -> Result<()> {
+        self.count += applied.len();
+        if dml.returning.is_some() && !applied.is_empty() {
+            self.shown.push(returning_part(batch, skip, applied)?);
+        }
+        applied.clear();
+        Ok(())
+    }
+}
+
+/// Looks again at a row that another transaction has changed: the statement's query, with the row as it is now in place
+/// of its table, and everything else as the statement's snapshot has it (manual, section 13.2.1).
+struct Again<'a> {
+    app: Arc<AppContext>,
+    dml: &'a BoundDml,
+    parameters: &'a [ScalarValue],
+    statement: Arc<StatementContext>,
+}
+
+impl Again<'_> {
+    /// The row's new values, in a batch of one; None if it does not fulfil the conditions any more.
+    async fn look(&self, key: &[u8], seq: u64, row: Bytes) -> Result<Option<RecordBatch>> {
+        let substitute = Substitute { mark: self.dml.mark, key: Bytes::copy_from_slice(key), seq, row };
+        let statement = Arc::new(StatementContext { substitutes: vec![substitute], ..(*self.statement).clone() });
+        let mut rows = self.app.engine.run(&self.dml.plan, self.parameters, statement).await?;
+        while let Some(batch) = rows.try_next().await? {
+            if batch.num_rows() > 0 {
+                return Ok(Some(batch.slice(0, 1)));
+            }
+        }
+        Ok(None)
+    }
 }
 
 /// The response: a tag with the count, or RETURNING's rows.
@@ -143,50 +187,101 @@ impl Target {
         }
     }
 
-    /// Adds the writes of one batch; the rows of it that took effect.
-    fn apply(
+    async fn insert_rows(
         &self,
         session: &mut Session,
         writes: &mut StatementWrites,
-        kind: DmlKind,
+        dml: &BoundDml,
         batch: &RecordBatch,
-    ) -> Result<Vec<u64>> {
+        done: &mut Done,
+    ) -> Result<()> {
         let rows = batch.num_rows();
+        let columns = &batch.columns()[..self.types.len()];
+        let first_id = self.row_ids(session, rows)?;
         let mut applied = Vec::with_capacity(rows);
-        match kind {
-            DmlKind::Insert => {
-                let columns = &batch.columns()[..self.types.len()];
-                let first_id = self.row_ids(session, rows)?;
-                for row in 0..rows {
-                    self.check_not_null(columns, row)?;
-                    let key = self.key_of(columns, row, first_id + row as u64);
-                    self.insert(writes, key, self.layout.encode_arrays(columns, row))?;
-                    applied.push(row as u64);
-                }
+        for row in 0..rows {
+            self.check_not_null(columns, row)?;
+            let key = self.key_of(columns, row, first_id + row as u64);
+            writes.lock_key(&self.reference, &key).await?;
+            self.insert(writes, key, self.layout.encode_arrays(columns, row))?;
+            applied.push(row as u64);
+        }
+        done.add(dml, batch, self.types.len(), &mut applied)
+    }
+
+    /// UPDATE and DELETE.
+    async fn change_rows(
+        &self,
+        writes: &mut StatementWrites,
+        again: &Again<'_>,
+        batch: &RecordBatch,
+        done: &mut Done,
+    ) -> Result<()> {
+        let (kind, skip) = (again.dml.kind, self.identity(again.dml.kind));
+        let keys = batch.column(0).as_binary::<i32>();
+        let mut applied = Vec::with_capacity(batch.num_rows());
+        for row in 0..batch.num_rows() {
+            let key = keys.value(row);
+            if kind == DmlKind::Update {
+                self.check_not_null(&batch.columns()[2..2 + self.types.len()], row)?;
             }
-            DmlKind::Update => {
-                let keys = batch.column(0).as_binary::<i32>();
-                let olds = batch.column(1).as_binary::<i32>();
-                let columns = &batch.columns()[2..2 + self.types.len()];
-                for row in 0..rows {
-                    self.check_not_null(columns, row)?;
-                    let new = self.layout.encode_arrays(columns, row);
-                    if self.update(writes, keys.value(row), olds.value(row), columns, row, new)? {
+            match writes.lock_row(&self.reference, key, self.lock_mode(kind, key, batch, row)).await? {
+                RowState::Seen => {
+                    if self.change(writes, kind, batch, row).await? {
                         applied.push(row as u64);
                     }
                 }
-            }
-            DmlKind::Delete => {
-                let keys = batch.column(0).as_binary::<i32>();
-                let olds = batch.column(1).as_binary::<i32>();
-                for row in 0..rows {
-                    if writes.delete(&self.reference, keys.value(row), olds.value(row))? {
-                        applied.push(row as u64);
+                RowState::Gone | RowState::Locked => {}
+                RowState::Changed(seq, newest) => {
+                    let Some(fresh) = again.look(key, seq, newest).await? else { continue };
+                    if kind == DmlKind::Update {
+                        self.check_not_null(&fresh.columns()[2..2 + self.types.len()], 0)?;
+                    }
+                    // It may have to come to another key by now.
+                    writes.lock_row(&self.reference, key, self.lock_mode(kind, key, &fresh, 0)).await?;
+                    if self.change(writes, kind, &fresh, 0).await? {
+                        done.add(again.dml, batch, skip, &mut applied)?;
+                        done.add(again.dml, &fresh, skip, &mut vec![0])?;
                     }
                 }
             }
         }
-        Ok(applied)
+        done.add(again.dml, batch, skip, &mut applied)
+    }
+
+    /// The lock that a change of a row needs.
+    fn lock_mode(&self, kind: DmlKind, key: &[u8], batch: &RecordBatch, row: usize) -> LockMode {
+        let keeps_key = kind == DmlKind::Update && (self.key.is_empty() || self.new_key(batch, row) == key);
+        if keeps_key { LockMode::NO_KEY_UPDATE } else { LockMode::UPDATE }
+    }
+
+    /// The key of an UPDATE's new values.
+    fn new_key(&self, batch: &RecordBatch, row: usize) -> Vec<u8> {
+        self.key_of(&batch.columns()[2..2 + self.types.len()], row, 0)
+    }
+
+    /// Changes a row whose lock is held; false if the statement has changed it already.
+    async fn change(
+        &self,
+        writes: &mut StatementWrites,
+        kind: DmlKind,
+        batch: &RecordBatch,
+        row: usize,
+    ) -> Result<bool> {
+        let (key, old) = (batch.column(0).as_binary::<i32>().value(row), batch.column(1).as_binary::<i32>().value(row));
+        if kind == DmlKind::Delete {
+            return writes.delete(&self.reference, key, old);
+        }
+        let columns = &batch.columns()[2..2 + self.types.len()];
+        let new = self.layout.encode_arrays(columns, row);
+        if !self.key.is_empty() {
+            let new_key = self.new_key(batch, row);
+            if new_key != key {
+                writes.lock_key(&self.reference, &new_key).await?;
+                return writes.rekey(&self.reference, key, old, new_key, new);
+            }
+        }
+        writes.update(&self.reference, key, old, new)
     }
 
     /// Row ids for tables without a primary key; 0 where none are needed.
@@ -217,36 +312,23 @@ impl Target {
         key
     }
 
+    /// Locks the key of a row that is about to be there.
+    pub(crate) async fn lock_key(&self, writes: &mut StatementWrites, key: &[u8]) -> Result<()> {
+        writes.lock_key(&self.reference, key).await
+    }
+
+    /// The same for a caller that cannot wait: false if another transaction is writing the key.
+    pub(crate) fn try_lock_key(&self, writes: &mut StatementWrites, key: &[u8]) -> Result<bool> {
+        writes.try_lock_key(&self.reference, key)
+    }
+
+    /// Adds a row whose key is locked.
     pub(crate) fn insert(&self, writes: &mut StatementWrites, key: Vec<u8>, row: Vec<u8>) -> Result<()> {
         // The row is needed again only for the error.
         let shown = if self.key.is_empty() { Vec::new() } else { row.clone() };
         match writes.insert(&self.reference, key, row)? {
             InsertOutcome::Ok => Ok(()),
             InsertOutcome::Duplicate => Err(self.duplicate(&shown)?),
-            InsertOutcome::Conflict => Err(SqlError::new(
-                SqlState::T_R_SERIALIZATION_FAILURE,
-                "could not serialize access due to concurrent update",
-            )),
-        }
-    }
-
-    pub(crate) fn update(
-        &self,
-        writes: &mut StatementWrites,
-        key: &[u8],
-        old: &[u8],
-        columns: &[ArrayRef],
-        row: usize,
-        new: Vec<u8>,
-    ) -> Result<bool> {
-        if self.key.is_empty() {
-            return writes.update(&self.reference, key, old, new);
-        }
-        let new_key = self.key_of(columns, row, 0);
-        if new_key == key {
-            writes.update(&self.reference, key, old, new)
-        } else {
-            writes.rekey(&self.reference, key, old, new_key, new)
         }
     }
 

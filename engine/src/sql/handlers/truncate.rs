@@ -20,7 +20,7 @@ pub(crate) fn run(session: &mut Session, prepared: &PreparedStatement, truncate:
     );
     for target in &truncate.table_names {
         let table = own_table(session, prepared, &target.name)?;
-        session.open_transaction()?.lock_table(table.definition.oid)?;
+        session.open_transaction()?.take_table(table.definition.oid)?;
         let mut definition = table.definition.clone();
         definition.storage = session.app().take_storage();
         change(session, CatalogChange::PutTable(definition))?;

@@ -1,0 +1,371 @@
+//! The table of locks: who holds what, and who waits for it in which order.
+//!
+//! Locks are kept by a 64-bit hash of what they protect, made with a key of this process. Two things with one hash would
+//! share a lock, which can only make somebody wait who need not.
+//!
+//! Whoever asks is granted if no other owner holds or, ahead in the queue, wants a mode that excludes his; an owner that
+//! has a lock on the same thing already does not queue behind those who wait for him. When a lock goes, the queue is
+//! gone through from its front in the same way.
+
+use std::collections::hash_map::Entry;
+use std::collections::{HashMap, VecDeque};
+use std::hash::{BuildHasher, BuildHasherDefault, Hasher, RandomState};
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use kalamdb_catalog::Oid;
+use parking_lot::Mutex;
+use tokio::sync::oneshot;
+
+use super::mode::LockMode;
+
+const SHARDS: usize = 64;
+
+/// What a lock protects.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub enum LockTag {
+    /// A row, by the hash of its key.
+    Row {
+        table: Oid,
+        hash: u64,
+    },
+    Table(Oid),
+    Advisory(AdvisoryKey),
+}
+
+/// The two spaces of advisory locks (manual, section 13.3.5).
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub enum AdvisoryKey {
+    Big { database: Oid, key: i64 },
+    Pair { database: Oid, class: i32, key: i32 },
+}
+
+/// A session, or a transaction of one: the session's pid in the upper half, the transaction's number in the lower. What
+/// the session holds by itself has number 0. Transactions without a session have pid 0 and stand for themselves.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub struct Owner(u64);
+
+impl Owner {
+    pub fn new(pid: i32, transaction: u32) -> Owner {
+        Owner(u64::from(pid as u32) << 32 | u64::from(transaction))
+    }
+
+    pub fn pid(self) -> i32 {
+        (self.0 >> 32) as i32
+    }
+
+    /// The number of the transaction.
+    pub fn transaction(self) -> u32 {
+        self.0 as u32
+    }
+
+    /// Locks of one party do not exclude each other.
+    pub(super) fn party(self) -> u64 {
+        if self.pid() == 0 { self.0 } else { self.0 & !u64::from(u32::MAX) }
+    }
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Holder {
+    owner: Owner,
+    mode: LockMode,
+}
+
+#[derive(Debug)]
+struct Waiter {
+    ticket: u64,
+    owner: Owner,
+    mode: LockMode,
+    granted: oneshot::Sender<()>,
+}
+
+/// Mostly one.
+#[derive(Debug)]
+enum Holders {
+    One(Holder),
+    Many(Vec<Holder>),
+}
+
+impl Holders {
+    fn as_slice(&self) -> &[Holder] {
+        match self {
+            Holders::One(one) => std::slice::from_ref(one),
+            Holders::Many(many) => many,
+        }
+    }
+
+    fn push(&mut self, holder: Holder) {
+        match self {
+            Holders::One(one) => *self = Holders::Many(vec![*one, holder]),
+            Holders::Many(many) => many.push(holder),
+        }
+    }
+
+    /// Takes one out; true if there is none left.
+    fn remove(&mut self, owner: Owner, mode: LockMode) -> bool {
+        let is = |h: &Holder| h.owner == owner && h.mode == mode;
+        match self {
+            Holders::One(one) => is(one),
+            Holders::Many(many) => {
+                if let Some(at) = many.iter().position(is) {
+                    many.swap_remove(at);
+                }
+                many.is_empty()
+            }
+        }
+    }
+}
+
+#[derive(Debug)]
+struct Lock {
+    tag: LockTag,
+    holders: Holders,
+    #[expect(clippy::box_collection, reason = "a lock that nobody waits for stays small")]
+    queue: Option<Box<VecDeque<Waiter>>>,
+}
+
+impl Lock {
+    fn excluded(&self, owner: Owner, mode: LockMode) -> bool {
+        self.holders.as_slice().iter().any(|h| h.owner.party() != owner.party() && h.mode.conflicts(mode))
+    }
+
+    fn is_held_by_party(&self, owner: Owner) -> bool {
+        self.holders.as_slice().iter().any(|h| h.owner.party() == owner.party())
+    }
+
+    fn waiters(&self) -> impl Iterator<Item = &Waiter> {
+        self.queue.iter().flat_map(|q| q.iter())
+    }
+
+    fn must_wait(&self, owner: Owner, mode: LockMode) -> bool {
+        let ahead = || self.waiters().any(|w| w.owner.party() != owner.party() && w.mode.conflicts(mode));
+        self.excluded(owner, mode) || (self.queue.is_some() && !self.is_held_by_party(owner) && ahead())
+    }
+
+    /// Grants what can be granted, in the order of the queue.
+    fn wake(&mut self) {
+        let Some(mut queue) = self.queue.take() else { return };
+        let mut left: VecDeque<Waiter> = VecDeque::new();
+        while let Some(waiter) = queue.pop_front() {
+            let passed = left.iter().any(|w| w.owner.party() != waiter.owner.party() && w.mode.conflicts(waiter.mode));
+            if (passed && !self.is_held_by_party(waiter.owner)) || self.excluded(waiter.owner, waiter.mode) {
+                left.push_back(waiter);
+                continue;
+            }
+            // One that has given up meanwhile is about to take itself out: see `Locks::leave`.
+            if waiter.granted.send(()).is_ok() {
+                self.holders.push(Holder { owner: waiter.owner, mode: waiter.mode });
+            }
+        }
+        self.queue = (!left.is_empty()).then(|| Box::new(left));
+    }
+}
+
+/// The hash of what is a hash already: without the bits that are the same in a whole shard.
+#[derive(Default)]
+struct Hashed(u64);
+
+impl Hasher for Hashed {
+    fn finish(&self) -> u64 {
+        self.0
+    }
+    fn write(&mut self, bytes: &[u8]) {
+        unreachable!("{} bytes that are no hash", bytes.len())
+    }
+    fn write_u64(&mut self, hash: u64) {
+        self.0 = hash.rotate_right(SHARDS.trailing_zeros());
+    }
+}
+
+type Shard = HashMap<u64, Lock, BuildHasherDefault<Hashed>>;
+
+/// What became of a request.
+#[derive(Debug)]
+pub(super) enum Request {
+    /// Granted just now: to be released once.
+    Granted,
+    /// The owner has the mode, or one that covers it.
+    Held,
+    /// Another owner stands in the way, and nothing was queued.
+    Refused,
+    Queued(Ticket),
+}
+
+/// A place in a queue.
+#[derive(Debug)]
+pub(super) struct Ticket {
+    pub(super) tag: LockTag,
+    pub(super) mode: LockMode,
+    pub(super) owner: Owner,
+    pub(super) granted: oneshot::Receiver<()>,
+    number: u64,
+}
+
+/// One lock of one owner, as pg_locks shows it.
+#[derive(Clone, Debug)]
+pub struct LockInfo {
+    pub tag: LockTag,
+    pub mode: LockMode,
+    pub owner: Owner,
+    pub granted: bool,
+}
+
+#[derive(Debug)]
+pub(super) struct LockTable {
+    hasher: RandomState,
+    shards: Vec<Mutex<Shard>>,
+    tickets: AtomicU64,
+}
+
+impl LockTable {
+    pub(super) fn new() -> LockTable {
+        LockTable {
+            hasher: RandomState::new(),
+            shards: (0..SHARDS).map(|_| Mutex::default()).collect(),
+            tickets: AtomicU64::new(0),
+        }
+    }
+
+    pub(super) fn row(&self, table: Oid, key: &[u8]) -> LockTag {
+        LockTag::Row { table, hash: self.hasher.hash_one(key) }
+    }
+
+    fn hash(&self, tag: LockTag) -> u64 {
+        match tag {
+            LockTag::Row { hash, .. } => hash,
+            other => self.hasher.hash_one(other),
+        }
+    }
+
+    fn shard(&self, hash: u64) -> &Mutex<Shard> {
+        &self.shards[hash as usize % SHARDS]
+    }
+
+    /// Asks for a lock; `queue` says whether to wait for it if it is not free.
+    pub(super) fn request(&self, owner: Owner, tag: LockTag, mode: LockMode, queue: bool) -> Request {
+        let hash = self.hash(tag);
+        let mut shard = self.shard(hash).lock();
+        let lock = match shard.entry(hash) {
+            Entry::Vacant(free) => {
+                free.insert(Lock { tag, holders: Holders::One(Holder { owner, mode }), queue: None });
+                return Request::Granted;
+            }
+            Entry::Occupied(lock) => lock.into_mut(),
+        };
+        if lock.holders.as_slice().iter().any(|h| h.owner == owner && h.mode.covers(mode)) {
+            return Request::Held;
+        }
+        if !lock.must_wait(owner, mode) {
+            lock.holders.push(Holder { owner, mode });
+            return Request::Granted;
+        }
+        if !queue {
+            return Request::Refused;
+        }
+        let number = self.tickets.fetch_add(1, Ordering::Relaxed);
+        let (sender, granted) = oneshot::channel();
+        let waiter = Waiter { ticket: number, owner, mode, granted: sender };
+        lock.queue.get_or_insert_default().push_back(waiter);
+        Request::Queued(Ticket { tag, mode, owner, granted, number })
+    }
+
+    /// Adds a mode to what an owner holds already.
+    pub(super) fn add(&self, owner: Owner, tag: LockTag, mode: LockMode) {
+        let hash = self.hash(tag);
+        if let Some(lock) = self.shard(hash).lock().get_mut(&hash) {
+            lock.holders.push(Holder { owner, mode });
+        }
+    }
+
+    /// Gives a lock back.
+    pub(super) fn release(&self, owner: Owner, tag: LockTag, mode: LockMode) {
+        let hash = self.hash(tag);
+        let mut shard = self.shard(hash).lock();
+        let Entry::Occupied(mut lock) = shard.entry(hash) else { return };
+        let none_left = lock.get_mut().holders.remove(owner, mode);
+        if none_left && lock.get().queue.is_none() {
+            lock.remove();
+            return;
+        }
+        if none_left {
+            lock.get_mut().holders = Holders::Many(Vec::new());
+        }
+        lock.get_mut().wake();
+        if lock.get().holders.as_slice().is_empty() && lock.get().queue.is_none() {
+            lock.remove();
+        }
+    }
+
+    /// Leaves a queue before its turn has come, or right after: then the lock goes back.
+    pub(super) fn leave(&self, ticket: &mut Ticket) {
+        let hash = self.hash(ticket.tag);
+        let granted = {
+            let mut shard = self.shard(hash).lock();
+            if let Some(lock) = shard.get_mut(&hash)
+                && let Some(queue) = &mut lock.queue
+                && let Some(at) = queue.iter().position(|w| w.ticket == ticket.number)
+            {
+                queue.remove(at);
+                // Those behind may have waited for this one only.
+                lock.wake();
+                false
+            } else {
+                ticket.granted.try_recv().is_ok()
+            }
+        };
+        if granted {
+            self.release(ticket.owner, ticket.tag, ticket.mode);
+        }
+    }
+
+    /// Owners that keep a waiting one from its lock: those who hold it, and those ahead who want it.
+    pub(super) fn blockers(&self, ticket: u64, tag: LockTag, owner: Owner, mode: LockMode) -> Vec<Owner> {
+        let hash = self.hash(tag);
+        let shard = self.shard(hash).lock();
+        let Some(lock) = shard.get(&hash) else { return Vec::new() };
+        if !lock.waiters().any(|w| w.ticket == ticket) {
+            return Vec::new();
+        }
+        let other = |o: Owner, m: LockMode| o.party() != owner.party() && m.conflicts(mode);
+        let holders = lock.holders.as_slice().iter().filter(|h| other(h.owner, h.mode)).map(|h| h.owner);
+        let ahead = lock.waiters().take_while(|w| w.ticket != ticket);
+        holders.chain(ahead.filter(|w| other(w.owner, w.mode)).map(|w| w.owner)).collect()
+    }
+
+    /// Every lock held or waited for.
+    pub(super) fn list(&self) -> Vec<LockInfo> {
+        let mut out = Vec::new();
+        for shard in &self.shards {
+            for lock in shard.lock().values() {
+                let held = lock.holders.as_slice().iter().map(|h| (h.owner, h.mode, true));
+                let waiting = lock.waiters().map(|w| (w.owner, w.mode, false));
+                let info = |(owner, mode, granted)| LockInfo { tag: lock.tag, mode, owner, granted };
+                out.extend(held.chain(waiting).map(info));
+            }
+        }
+        out
+    }
+}
+
+impl Ticket {
+    pub(super) fn number(&self) -> u64 {
+        self.number
+    }
+}
+
+impl std::fmt::Display for AdvisoryKey {
+    /// As PostgreSQL's deadlock reports name it: database, upper and lower half of the key, kind.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let (database, upper, lower, kind) = self.parts();
+        write!(f, "[{database},{upper},{lower},{kind}]")
+    }
+}
+
+impl AdvisoryKey {
+    /// pg_locks: database, classid, objid, objsubid.
+    pub fn parts(self) -> (Oid, u32, u32, u16) {
+        match self {
+            AdvisoryKey::Big { database, key } => (database, (key >> 32) as u32, key as u32, 1),
+            AdvisoryKey::Pair { database, class, key } => (database, class as u32, key as u32, 2),
+        }
+    }
+}
