@@ -68,7 +68,8 @@ impl Dialect for Postgres {
     /// A sign binds closer than `^` and COLLATE: `-2 ^ 2` is 4. `interval(p) '...'` keeps its precision, and `(VALUES ...)`
     /// is a subquery.
     fn parse_prefix(&self, parser: &mut Parser<'_>) -> Option<Result<Expr, ParserError>> {
-        if parser.peek_token_ref().token == Token::LParen && is_word(parser, 1, "values") {
+        let values = is_word(parser, 1, "values") && parser.peek_nth_token_ref(2).token == Token::LParen;
+        if values && parser.peek_token_ref().token == Token::LParen {
             return Some(values_subquery(parser));
         }
         if is_word(parser, 0, "interval") && parser.peek_nth_token_ref(1).token == Token::LParen {
@@ -87,6 +88,9 @@ impl Dialect for Postgres {
     fn get_next_precedence(&self, parser: &Parser<'_>) -> Option<Result<u8, ParserError>> {
         if is_word(parser, 0, "isnull") {
             return Some(Ok(self.prec_value(Precedence::Is)));
+        }
+        if is_match(&parser.peek_token_ref().token) {
+            return Some(Ok(self.prec_value(Precedence::PgOther)));
         }
         INNER.get_next_precedence(parser)
     }
@@ -202,6 +206,14 @@ fn is_comparison(e: &Expr) -> bool {
 
 fn is_comparison_token(token: &Token) -> bool {
     matches!(token, Token::Eq | Token::Neq | Token::Lt | Token::LtEq | Token::Gt | Token::GtEq)
+}
+
+/// Matching binds as other operators do, closer than comparisons.
+fn is_match(token: &Token) -> bool {
+    matches!(
+        token,
+        Token::Tilde | Token::TildeAsterisk | Token::ExclamationMarkTilde | Token::ExclamationMarkTildeAsterisk
+    )
 }
 
 /// True if the n-th token ahead is this unquoted word.

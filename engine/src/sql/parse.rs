@@ -65,9 +65,11 @@ struct Sql<'a> {
 static DIALECT: Postgres = Postgres;
 
 impl<'a> Sql<'a> {
-    /// A stored text, whose names have been cut when it was stored.
+    /// A stored text. Its names stand as they were written; that they are cut has been told.
     fn new(source: &'a str) -> Result<Self> {
-        Ok(Sql::of(source, tokens(source)?))
+        let mut tokens = tokens(source)?;
+        cut_names(&mut tokens, &mut Vec::new());
+        Ok(Sql::of(source, tokens))
     }
 
     fn of(source: &'a str, tokens: Vec<TokenWithSpan>) -> Self {
@@ -880,7 +882,8 @@ fn cut_names(tokens: &mut [TokenWithSpan], notices: &mut Vec<SqlError>) {
         let Token::Word(word) = &mut token.token else { continue };
         let short = truncate_name(&word.value);
         if short.len() < word.value.len() {
-            let message = format!("identifier \"{}\" will be truncated to \"{short}\"", word.value);
+            let fold = |name: &str| if word.quote_style.is_none() { name.to_lowercase() } else { name.to_owned() };
+            let message = format!("identifier \"{}\" will be truncated to \"{}\"", fold(&word.value), fold(short));
             notices.push(SqlError::new(SqlState::NAME_TOO_LONG, message));
             word.value.truncate(short.len());
         }
@@ -932,6 +935,16 @@ fn prepared(tokens: Vec<TokenWithSpan>) -> Vec<TokenWithSpan> {
         if token.token == Token::RParen {
             move_exclusion(&mut out);
         }
+        if matches!(word.as_str(), "preceding" | "following") {
+            enclose_offset(&mut out);
+        }
+        if let Token::CustomBinaryOperator(name) = &token.token
+            && let Some(operators) = split_signs(name)
+        {
+            out.extend(operators.into_iter().map(|operator| TokenWithSpan { token: operator, span: token.span }));
+            newline = false;
+            continue;
+        }
         if newline
             && let Token::SingleQuotedString(more) = &token.token
             && let Some(TokenWithSpan { token: Token::SingleQuotedString(text), .. }) = out.last_mut()
@@ -944,6 +957,49 @@ fn prepared(tokens: Vec<TokenWithSpan>) -> Vec<TokenWithSpan> {
         out.push(token);
     }
     out
+}
+
+/// A frame's offset that begins with a string gets parentheses: sqlparser takes the string alone for an interval.
+fn enclose_offset(out: &mut Vec<TokenWithSpan>) {
+    let begins =
+        |t: &TokenWithSpan| matches!(word_of(&t.token).as_str(), "range" | "rows" | "groups" | "between" | "and");
+    let Some(before) = out.iter().rposition(begins) else { return };
+    let longer = out.len() > before + 2;
+    if let Some(first) = out.get(before + 1).filter(|t| longer && matches!(t.token, Token::SingleQuotedString(_))) {
+        let open = TokenWithSpan { token: Token::LParen, span: first.span };
+        let close = TokenWithSpan { token: Token::RParen, span: first.span };
+        out.insert(before + 1, open);
+        out.push(close);
+    }
+}
+
+/// Signs at the end of an operator are operators of their own, unless it has a character that none of SQL's has (scan.l):
+/// `1>-1` is `1 > -1`. The operator and its signs, if it has any.
+fn split_signs(name: &str) -> Option<Vec<Token>> {
+    let own = ['~', '!', '@', '#', '%', '^', '&', '|', '`', '?'];
+    let operator = match name.trim_end_matches(['-', '+']) {
+        "" => &name[..1],
+        operator => operator,
+    };
+    if operator.len() == name.len() || name.contains(own) {
+        return None;
+    }
+    let mut tokens = vec![match operator {
+        "<" => Token::Lt,
+        ">" => Token::Gt,
+        "=" => Token::Eq,
+        "<=" => Token::LtEq,
+        ">=" => Token::GtEq,
+        "<>" => Token::Neq,
+        "*" => Token::Mul,
+        "/" => Token::Div,
+        "-" => Token::Minus,
+        "+" => Token::Plus,
+        other => Token::CustomBinaryOperator(other.to_owned()),
+    }];
+    let sign = |c: char| if c == '-' { Token::Minus } else { Token::Plus };
+    tokens.extend(name[operator.len()..].chars().map(sign));
+    Some(tokens)
 }
 
 /// The name that stands for `*` in `(row).*`, which sqlparser does not read.

@@ -484,24 +484,24 @@ fn neighbours(args: &[ArrayRef], rows: usize, direction: i64) -> DfResult<ArrayR
     Ok(compute::kernels::zip::zip(&outside, default, &found)?)
 }
 
-/// ntile: the first row's number of buckets counts (windowfuncs.c).
+/// ntile: the first number of buckets that is not NULL counts, from its row on (windowfuncs.c).
 fn buckets(count: &ArrayRef, rows: usize) -> DfResult<ArrayRef> {
     let count = count.as_primitive::<Int64Type>();
-    if rows == 0 || count.is_null(0) {
+    let Some(first) = (0..rows).find(|row| count.is_valid(*row)) else {
         return Ok(datafusion::arrow::array::new_null_array(&DataType::UInt64, rows));
-    }
-    let Some(count) = u64::try_from(count.value(0)).ok().filter(|n| *n > 0) else {
+    };
+    let Some(count) = u64::try_from(count.value(first)).ok().filter(|n| *n > 0) else {
         let message = "argument of ntile must be greater than zero";
         return Err(error(SqlState::INVALID_ARGUMENT_FOR_NTILE, message));
     };
-    let rows = rows as u64;
     // The first `larger` buckets have one row more.
-    let (size, larger) = (rows / count, rows % count);
+    let (size, larger) = (rows as u64 / count, rows as u64 % count);
     let bucket = |row: u64| match row / (size + 1) {
         bucket if bucket < larger => bucket + 1,
         _ => larger + (row - larger * (size + 1)) / size.max(1) + 1,
     };
-    Ok(Arc::new((0..rows).map(bucket).collect::<UInt64Array>()))
+    let numbered = |row: usize| row.checked_sub(first).map(|row| bucket(row as u64));
+    Ok(Arc::new((0..rows).map(numbered).collect::<UInt64Array>()))
 }
 
 fn null_offset(which: &str) -> datafusion::common::DataFusionError {

@@ -7,7 +7,7 @@ use datafusion::common::ScalarValue;
 use datafusion::functions_window as fw;
 use datafusion::logical_expr::expr::{NullTreatment, Sort, WindowFunction, WindowFunctionParams};
 use datafusion::logical_expr::{
-    Cast, Expr, WindowFrame, WindowFrameBound, WindowFrameUnits, WindowFunctionDefinition, WindowUDF,
+    Cast, Expr, Operator, WindowFrame, WindowFrameBound, WindowFrameUnits, WindowFunctionDefinition, WindowUDF,
 };
 use datafusion::sql::sqlparser::ast::{self, FunctionArguments, WindowSpec, WindowType};
 use kalamdb_catalog::{PgType, Result, SqlError, SqlState};
@@ -15,8 +15,10 @@ use kalamdb_catalog::{PgType, Result, SqlError, SqlState};
 use super::scope::{Clause, Ctx};
 use super::typed::Typed;
 use super::{Binder, fold};
+use crate::sql::coerce::common_type;
 use crate::sql::functions;
 use crate::sql::parse::exclusion;
+use crate::sql::plan::planning;
 use crate::sql::window::{self, Bound, Compute, Exclude, Frame, Framed};
 use crate::types::Value;
 
@@ -251,8 +253,14 @@ impl Binder<'_> {
             "lag" | "lead" | "first_value" | "last_value" | "nth_value" => {
                 let first = args.first().cloned().ok_or_else(wrong)?;
                 let first = if first.is_unknown() { self.coerce(first, PgType::TEXT)? } else { first };
-                let ty = first.ty;
-                args[0] = first;
+                // lag and lead take a default of any type that has one in common with the value (anycompatible).
+                let ty = match args.get(2) {
+                    Some(default) if matches!(name, "lag" | "lead") && !default.is_unknown() => {
+                        common_type(&[first.ty, default.ty], name).map_err(|_| wrong())?
+                    }
+                    _ => first.ty,
+                };
+                args[0] = if ty == first.ty { first } else { self.coerce(first, ty)? };
                 let (udf, compute, counts) = match name {
                     "lag" => (fw::lead_lag::lag_udwf(), Compute::Lag, 1..=3),
                     "lead" => (fw::lead_lag::lead_udwf(), Compute::Lead, 1..=3),
@@ -332,10 +340,11 @@ impl Binder<'_> {
                 "RANGE with offset PRECEDING/FOLLOWING requires exactly one ORDER BY column",
             ));
         }
-        let start = self.frame_bound(&frame.start_bound, units, order_by, keys)?;
-        let end = self.frame_bound(end_bound, units, order_by, keys)?;
+        let start = self.frame_bound(&frame.start_bound, units, order_by, keys, Edge::Start)?;
+        let end = self.frame_bound(end_bound, units, order_by, keys, Edge::End)?;
         let native = match (start.native, end.native) {
             _ if exclude != Exclude::Nothing => None,
+            (Some(start), Some(end)) if is_reversed(&start, &end) => None,
             // Without ORDER BY all rows are peers: the frame is the partition.
             _ if units == WindowFrameUnits::Range && order_by.is_empty() => Some(WindowFrame::new(None)),
             (Some(start), Some(end)) => {
@@ -355,6 +364,7 @@ impl Binder<'_> {
         units: WindowFrameUnits,
         order_by: &[Sort],
         keys: &[Typed],
+        edge: Edge,
     ) -> Result<FrameEdge> {
         let unbounded = ScalarValue::UInt64(None);
         let plain = |bound, native| Ok(FrameEdge { bound, native: Some(native), args: Vec::new() });
@@ -378,7 +388,11 @@ impl Binder<'_> {
         };
         let offset = self.constant_expr(offset, Clause::Window)?;
         let (literal, args) = match (units, order_by, keys) {
-            (WindowFrameUnits::Range, [sort], [key]) => self.range_offset(offset, key, preceding == sort.asc)?,
+            (WindowFrameUnits::Range, [sort], [key]) => {
+                // Beyond all keys, on the side from which the frame comes.
+                let beyond = if (edge == Edge::Start) == sort.asc { "-Infinity" } else { "Infinity" };
+                (None, self.range_offset(offset, key, preceding == sort.asc, beyond)?)
+            }
             _ => {
                 let offset = self.coerce(offset, PgType::INT8)?.expr;
                 let literal = match &offset {
@@ -395,9 +409,10 @@ impl Binder<'_> {
         Ok(FrameEdge { bound: if preceding { Bound::Preceding } else { Bound::Following }, native, args })
     }
 
-    /// An offset of RANGE, as a literal where DataFusion can add it, and as the arguments of [`Framed`]: key, bound, and
-    /// whether it is no size (the in_range functions of PostgreSQL's types).
-    fn range_offset(&mut self, offset: Typed, key: &Typed, subtract: bool) -> Result<(Option<ScalarValue>, Vec<Expr>)> {
+    /// An offset of RANGE as the arguments of [`Framed`]: key, bound, and whether it is no size (the in_range functions of
+    /// PostgreSQL's types). DataFusion's own bound overflows with the key's type. `beyond` is the bound where an infinite
+    /// offset meets an infinite key: all rows are in range.
+    fn range_offset(&mut self, offset: Typed, key: &Typed, subtract: bool, beyond: &str) -> Result<Vec<Expr>> {
         let unsupported = |what: String| {
             let message = format!("RANGE with offset PRECEDING/FOLLOWING is not supported for {what}");
             SqlError::new(SqlState::FEATURE_NOT_SUPPORTED, message)
@@ -417,20 +432,6 @@ impl Binder<'_> {
             unsupported(format!("column type {} and offset type {}", key.ty.sql_name(), given.sql_name()))
                 .hint("Cast the offset value to an appropriate type.")
         })?;
-        let literal = match (&offset.expr, key.ty) {
-            (Expr::Literal(ScalarValue::Int64(Some(n)), _), _) if *n < 0 => None,
-            (Expr::Literal(ScalarValue::Int64(Some(n)), _), PgType::INT8) => Some(ScalarValue::Int64(Some(*n))),
-            (Expr::Literal(ScalarValue::Int64(Some(n)), _), PgType::INT4) => {
-                i32::try_from(*n).ok().map(|n| ScalarValue::Int32(Some(n)))
-            }
-            (Expr::Literal(ScalarValue::Int64(Some(n)), _), PgType::INT2) => {
-                i16::try_from(*n).ok().map(|n| ScalarValue::Int16(Some(n)))
-            }
-            (Expr::Literal(ScalarValue::Float64(Some(n)), _), PgType::FLOAT8) if *n >= 0.0 => {
-                Some(ScalarValue::Float64(Some(*n)))
-            }
-            _ => None,
-        };
         let mut added = offset;
         if key.ty == PgType::TIME {
             // Only the part below a day counts.
@@ -446,9 +447,41 @@ impl Binder<'_> {
         }
         let added = if as_type == PgType::NUMERIC { self.coerce(added, as_type)? } else { added };
         let key = self.cast(key.clone(), as_type, -1)?;
-        let bound = self.operator(if subtract { "-" } else { "+" }, key.clone(), added, None)?;
+        let mut bound = if as_type == PgType::FLOAT8 {
+            // Out of range is infinite here, which no row is beyond.
+            let op = if subtract { Operator::Minus } else { Operator::Plus };
+            Typed::new(datafusion::logical_expr::binary_expr(key.expr.clone(), op, added.expr), as_type)
+        } else {
+            self.operator(if subtract { "-" } else { "+" }, key.clone(), added, None)?
+        };
+        if matches!(as_type, PgType::FLOAT8 | PgType::NUMERIC) {
+            let nan = || Typed::unknown("NaN".to_owned());
+            let lost = self.operator("=", bound.clone(), nan(), None)?;
+            let kept = self.operator("<>", key.clone(), nan(), None)?;
+            let all = self.coerce(Typed::unknown(beyond.to_owned()), as_type)?;
+            let when = lost.expr.and(kept.expr);
+            let bounded = datafusion::logical_expr::when(when, all.expr).otherwise(bound.expr);
+            bound = Typed::new(planning(bounded)?, as_type);
+        }
         let key = self.sort_key(key.expr, as_type)?;
-        Ok((literal, vec![key, self.sort_key(bound.expr, as_type)?, wrong]))
+        Ok(vec![key, self.sort_key(bound.expr, as_type)?, wrong])
+    }
+}
+
+/// Which end of a frame a bound is.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Edge {
+    Start,
+    End,
+}
+
+/// True for a frame that ends before it starts: it is empty, which DataFusion does not take.
+fn is_reversed(start: &WindowFrameBound, end: &WindowFrameBound) -> bool {
+    use WindowFrameBound::{Following, Preceding};
+    match (start, end) {
+        (Preceding(ScalarValue::UInt64(Some(from))), Preceding(ScalarValue::UInt64(Some(to)))) => from < to,
+        (Following(ScalarValue::UInt64(Some(from))), Following(ScalarValue::UInt64(Some(to)))) => from > to,
+        _ => false,
     }
 }
 

@@ -60,7 +60,10 @@ pub(crate) fn relations(
             Err(error) => return Err(error),
         }
     }
-    let what = doomed.first().map_or_else(String::new, |d| format!("{word} {}", shown_name(session, d)));
+    let what = match doomed.as_slice() {
+        [one] => format!("{word} {}", shown_name(session, one)),
+        _ => "desired object(s)".to_owned(),
+    };
     drop_all(session, &doomed, &what, cascade, false)?;
     complete(if view { "DROP VIEW" } else { "DROP TABLE" })
 }
@@ -88,7 +91,7 @@ pub(crate) fn drop_all(
     }
     let mut seen: HashSet<Oid> = relations.iter().map(|r| r.definition.oid).collect();
     let mut found = Vec::new();
-    for relation in relations.iter().rev() {
+    for relation in relations {
         add_dependents(&catalog, relation, &mut seen, &mut found);
     }
     found.reverse();
@@ -96,9 +99,10 @@ pub(crate) fn drop_all(
     if !edges.is_empty() {
         let lines: Vec<String> = edges.iter().map(|(d, on)| format!("{} depends on {on}", describe(d))).collect();
         if !cascade {
+            let several = relations.len() > 1 && !owned;
             return Err(SqlError::new(
                 SqlState::DEPENDENT_OBJECTS_STILL_EXIST,
-                format!("cannot drop {what} because other objects depend on it"),
+                format!("cannot drop {what} because other objects depend on {}", if several { "them" } else { "it" }),
             )
             .detail(lines.join("\n"))
             .hint("Use DROP ... CASCADE to drop the dependent objects too."));
