@@ -186,7 +186,9 @@ impl ScanExec {
         }
         let state = (self.layout.storage, self.layout.schema_version);
         let last_write = || reader.last_write(self.layout.oid);
-        self.statement.columns.get(state, &self.users(), reader.snapshot_seq(), last_write)
+        let found = self.statement.columns.get(state, &self.users(), reader.snapshot_seq(), last_write)?;
+        self.source.ranges().iter().for_each(|(start, end)| reader.note_scan(start, end));
+        Some(found)
     }
 
     /// True if what this scan decodes may be of use to the next.

@@ -10,7 +10,7 @@ use parking_lot::RwLock;
 use super::cancel::CancelHandle;
 use super::peers::Peers;
 use super::vars::Vars;
-use crate::txn::{LockClient, TxnManager};
+use crate::txn::{LockClient, SessionLocks, TxnManager};
 use crate::types::FormatSettings;
 
 /// Shared by a session and the plans it runs. Everything here is read while a statement runs and changed only between
@@ -30,6 +30,8 @@ pub struct SessionContext {
     pub(crate) peers: Option<Arc<dyn Peers>>,
     /// The server's transactions. None: outside a server.
     pub(crate) txns: Option<Arc<TxnManager>>,
+    /// Advisory locks that the session holds beyond its transactions.
+    pub(crate) locks: Option<SessionLocks>,
     vars: RwLock<Arc<Vars>>,
     format: RwLock<Arc<FormatSettings>>,
     catalog: RwLock<Arc<Catalog>>,
@@ -76,6 +78,7 @@ impl SessionContext {
             client_address,
             peers: None,
             txns: None,
+            locks: None,
             vars: RwLock::new(Arc::new(vars)),
             format: RwLock::new(format),
             catalog: RwLock::new(catalog),

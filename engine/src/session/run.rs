@@ -44,7 +44,8 @@ enum State {
     /// A transaction that ends with the message, or at Sync.
     Implicit(Transaction),
     Block(Transaction),
-    Failed,
+    /// With what is left to go back to, if there are savepoints.
+    Failed(Option<Transaction>),
 }
 
 impl Session {
@@ -81,6 +82,7 @@ impl Session {
         );
         context.peers = startup.peers;
         context.txns = Some(Arc::clone(&app.txns));
+        context.locks = Some(app.txns.session_locks(context.pid));
         let context = Arc::new(context);
         let reported_of = context.vars();
         let reported = reported_of.reports();
@@ -114,7 +116,7 @@ impl Session {
         match self.state {
             State::Idle | State::Implicit(_) => TransactionStatus::Idle,
             State::Block(_) => TransactionStatus::InBlock,
-            State::Failed => TransactionStatus::Failed,
+            State::Failed(_) => TransactionStatus::Failed,
         }
     }
 
@@ -132,7 +134,20 @@ impl Session {
     pub async fn prepare(&mut self, statement: &ParsedStatement, declared: &[u32]) -> Result<Arc<Prepared>> {
         self.check_usable(&statement.statement)?;
         self.begin_statement();
-        self.prepare_now(statement, declared)
+        let mut prepared = self.prepare_now(statement, declared)?;
+        // What a statement means depends on tables that somebody may be changing.
+        while self.app.txns.any_exclusive_lock() {
+            let locks = prepared.statement.locks();
+            if locks.is_empty() {
+                break;
+            }
+            self.transaction()?;
+            if !self.lock_tables(&locks).await? {
+                break;
+            }
+            prepared = self.prepare_now(statement, declared)?;
+        }
+        Ok(prepared)
     }
 
     pub(crate) fn prepare_now(&mut self, statement: &ParsedStatement, declared: &[u32]) -> Result<Arc<Prepared>> {
@@ -196,7 +211,7 @@ impl Session {
     }
 
     fn check_usable(&self, statement: &Statement) -> Result<()> {
-        if matches!(self.state, State::Failed) && !statement.ends_transaction() {
+        if matches!(self.state, State::Failed(_)) && !statement.ends_failure() {
             return Err(SqlError::new(
                 SqlState::IN_FAILED_SQL_TRANSACTION,
                 "current transaction is aborted, commands ignored until end of transaction block",
@@ -222,18 +237,25 @@ impl Session {
         }
     }
 
+    fn isolation(&self) -> Isolation {
+        match self.context.vars().transaction_isolation() {
+            "serializable" => Isolation::Serializable,
+            "repeatable read" => Isolation::RepeatableRead,
+            _ => Isolation::ReadCommitted,
+        }
+    }
+
     fn repeatable(&self) -> bool {
-        let vars = self.context.vars();
-        !matches!(vars.transaction_isolation(), "read committed" | "read uncommitted")
+        self.isolation() != Isolation::ReadCommitted
     }
 
     /// The open transaction, with the snapshot of a new statement; begun if there is none.
     pub(crate) fn transaction(&mut self) -> Result<&mut Transaction> {
-        if matches!(self.state, State::Failed) {
+        if matches!(self.state, State::Failed(_)) {
             return Err(SqlError::internal("a statement runs in a failed transaction"));
         }
-        let repeatable = self.repeatable();
-        if matches!(self.state, State::Idle) {
+        let begins = matches!(self.state, State::Idle);
+        if begins {
             let mut vars = Vars::clone(&self.context.vars());
             vars.begin();
             self.context.set_vars(vars);
@@ -243,9 +265,13 @@ impl Session {
             self.fresh_block = false;
             self.first_statement = true;
             self.state = State::Implicit(txn);
-        } else if let State::Implicit(txn) | State::Block(txn) = &mut self.state {
+        }
+        let isolation = self.isolation();
+        if let State::Implicit(txn) | State::Block(txn) = &mut self.state
+            && !begins
+        {
             self.first_statement = std::mem::take(&mut self.fresh_block);
-            if !repeatable || self.first_statement {
+            if isolation == Isolation::ReadCommitted || self.first_statement {
                 txn.refresh_snapshot();
             }
         }
@@ -253,19 +279,26 @@ impl Session {
         match &mut self.state {
             State::Implicit(txn) | State::Block(txn) => {
                 txn.settle();
-                txn.set_isolation(if repeatable { Isolation::RepeatableRead } else { Isolation::ReadCommitted });
+                txn.set_isolation(isolation);
                 context.set_catalog(txn.catalog());
                 Ok(txn)
             }
-            State::Idle | State::Failed => Err(SqlError::internal("no transaction has been begun")),
+            State::Idle | State::Failed(_) => Err(SqlError::internal("no transaction has been begun")),
         }
+    }
+
+    /// A statement that reads no rows, with the newest catalog. It does not fix the snapshot of a transaction.
+    pub(crate) fn begin_utility(&mut self) -> Result<()> {
+        self.transaction()?;
+        self.fresh_block |= self.first_statement;
+        Ok(())
     }
 
     /// The open transaction as it is.
     pub(crate) fn open_transaction(&mut self) -> Result<&mut Transaction> {
         match &mut self.state {
             State::Implicit(txn) | State::Block(txn) => Ok(txn),
-            State::Idle | State::Failed => Err(SqlError::internal("no transaction is open")),
+            State::Idle | State::Failed(_) => Err(SqlError::internal("no transaction is open")),
         }
     }
 
@@ -276,22 +309,19 @@ impl Session {
         if matches!(self.state, State::Implicit(_)) && locks.iter().all(reads) && !self.app.txns.any_exclusive_lock() {
             return Ok(false);
         }
-        let fresh = self.first_statement;
         let mut waited = false;
         for (table, mode) in locks {
             let locked = self.open_transaction()?.lock_table(*table, *mode, IfLocked::Wait).await?;
             waited |= locked == Locked::AfterWait;
         }
         if waited {
-            // The snapshot of a transaction that has just begun is one of after the wait.
-            self.fresh_block |= fresh;
             self.transaction()?;
         }
         Ok(waited)
     }
 
     pub(crate) fn in_block(&self) -> bool {
-        matches!(self.state, State::Block(_) | State::Failed)
+        matches!(self.state, State::Block(_) | State::Failed(_))
     }
 
     /// Says whether the statements that follow come several in one query string, which is a transaction block of its own.
@@ -317,65 +347,122 @@ impl Session {
             self.context
                 .notice(SqlError::new(SqlState::ACTIVE_SQL_TRANSACTION, "there is already a transaction in progress"));
         }
-        self.transaction()?;
+        self.begin_utility()?;
         self.state = match std::mem::replace(&mut self.state, State::Idle) {
             State::Implicit(txn) => State::Block(txn),
             other => other,
         };
-        self.fresh_block = !begun && self.open_transaction().is_ok_and(|txn| !txn.has_writes());
+        if !begun {
+            self.fresh_block = self.open_transaction().is_ok_and(|txn| !txn.has_writes());
+        }
         self.set_modes(modes)
+    }
+
+    /// 25001 for modes that come too late: after the first query, or inside a savepoint (variable.c). `wanted` are the
+    /// settings as they would be.
+    pub(crate) fn check_new_modes(&mut self, wanted: &Vars) -> Result<()> {
+        let vars = self.context.vars();
+        let inside = self.open_transaction()?.savepoints() > 0;
+        let begun = self.in_block() && !self.fresh_block;
+        let late = |message: &str| Err(SqlError::new(SqlState::ACTIVE_SQL_TRANSACTION, message));
+        let level = wanted.transaction_isolation() != vars.transaction_isolation();
+        let to_write = !wanted.transaction_read_only() && vars.transaction_read_only();
+        let deferrable = wanted.transaction_deferrable() != vars.transaction_deferrable();
+        if level && begun {
+            return late("SET TRANSACTION ISOLATION LEVEL must be called before any query");
+        }
+        if level && inside {
+            return late("SET TRANSACTION ISOLATION LEVEL must not be called in a subtransaction");
+        }
+        if to_write && inside {
+            return late("cannot set transaction read-write mode inside a read-only transaction");
+        }
+        if to_write && begun {
+            return late("transaction read-write mode must be set before any query");
+        }
+        if deferrable && inside {
+            return late("SET TRANSACTION [NOT] DEFERRABLE cannot be called within a subtransaction");
+        }
+        if deferrable && begun {
+            return late("SET TRANSACTION [NOT] DEFERRABLE must be called before any query");
+        }
+        Ok(())
     }
 
     /// SET TRANSACTION, and the modes of BEGIN.
     pub(crate) fn set_modes(&mut self, modes: TransactionModes) -> Result<()> {
         let mut vars = Vars::clone(&self.context.vars());
         if let Some(level) = modes.isolation {
-            let name = match level {
-                IsolationLevel::ReadCommitted => "read committed",
-                IsolationLevel::RepeatableRead => "repeatable read",
-            };
-            vars.set("transaction_isolation", Some(name), true)?;
+            vars.set("transaction_isolation", Some(level.name()), true)?;
         }
         if let Some(read_only) = modes.read_only {
             vars.set("transaction_read_only", Some(if read_only { "on" } else { "off" }), true)?;
-            self.open_transaction()?.set_read_only(read_only);
         }
+        if let Some(deferrable) = modes.deferrable {
+            vars.set("transaction_deferrable", Some(if deferrable { "on" } else { "off" }), true)?;
+        }
+        self.check_new_modes(&vars)?;
+        self.open_transaction()?.set_read_only(vars.transaction_read_only());
         self.context.set_vars(vars);
         Ok(())
     }
 
+    /// The modes of the transaction under way: what AND CHAIN begins the next one with.
+    fn modes(&self) -> TransactionModes {
+        let vars = self.context.vars();
+        let isolation = match vars.transaction_isolation() {
+            "serializable" => IsolationLevel::Serializable,
+            "repeatable read" => IsolationLevel::RepeatableRead,
+            "read uncommitted" => IsolationLevel::ReadUncommitted,
+            _ => IsolationLevel::ReadCommitted,
+        };
+        TransactionModes {
+            isolation: Some(isolation),
+            read_only: Some(vars.transaction_read_only()),
+            deferrable: Some(vars.transaction_deferrable()),
+        }
+    }
+
     /// COMMIT. The tag: ROLLBACK for a failed block.
-    pub(crate) async fn commit_block(&mut self) -> Result<&'static str> {
-        match std::mem::replace(&mut self.state, State::Idle) {
+    pub(crate) async fn commit_block(&mut self, chain: bool) -> Result<&'static str> {
+        self.check_block(chain, "COMMIT AND CHAIN")?;
+        let modes = self.modes();
+        let tag = match std::mem::replace(&mut self.state, State::Idle) {
             State::Block(mut txn) => {
                 self.commit(&mut txn).await?;
-                Ok("COMMIT")
+                "COMMIT"
             }
-            State::Failed => {
+            State::Failed(_) => {
                 self.restore_vars();
-                Ok("ROLLBACK")
+                "ROLLBACK"
             }
             // What the statements before it in the same message did is committed all the same.
             State::Implicit(mut txn) => {
                 self.warn_no_block();
                 self.commit(&mut txn).await?;
-                Ok("COMMIT")
+                "COMMIT"
             }
             State::Idle => {
                 self.warn_no_block();
-                Ok("COMMIT")
+                "COMMIT"
             }
+        };
+        if chain {
+            self.begin_block(modes)?;
         }
+        Ok(tag)
     }
 
     /// ROLLBACK.
-    pub(crate) fn rollback_block(&mut self) {
+    pub(crate) fn rollback_block(&mut self, chain: bool) -> Result<()> {
+        self.check_block(chain, "ROLLBACK AND CHAIN")?;
+        let modes = self.modes();
         match std::mem::replace(&mut self.state, State::Idle) {
             State::Block(mut txn) => {
                 txn.rollback();
                 self.restore_vars();
             }
-            State::Failed => self.restore_vars(),
+            State::Failed(_) => self.restore_vars(),
             State::Implicit(mut txn) => {
                 self.warn_no_block();
                 txn.rollback();
@@ -383,6 +470,61 @@ impl Session {
             }
             State::Idle => self.warn_no_block(),
         }
+        if chain { self.begin_block(modes) } else { Ok(()) }
+    }
+
+    /// 25P01 for what only a transaction block takes.
+    pub(crate) fn check_block(&self, needed: bool, what: &str) -> Result<()> {
+        if needed && !self.in_block() {
+            let message = format!("{what} can only be used in transaction blocks");
+            return Err(SqlError::new(SqlState::NO_ACTIVE_SQL_TRANSACTION, message));
+        }
+        Ok(())
+    }
+
+    pub(crate) fn savepoint(&mut self, name: &str) -> Result<()> {
+        self.check_block(true, "SAVEPOINT")?;
+        let txn = self.open_transaction()?;
+        txn.savepoint(name)?;
+        self.change_vars(Vars::begin);
+        Ok(())
+    }
+
+    pub(crate) fn release_savepoint(&mut self, name: &str) -> Result<()> {
+        self.check_block(true, "RELEASE SAVEPOINT")?;
+        let txn = self.open_transaction()?;
+        let released = txn.savepoints() - txn.release_savepoint(name)?;
+        self.change_vars(|vars| (0..released).for_each(|_| vars.commit()));
+        Ok(())
+    }
+
+    /// ROLLBACK TO: also what a failed block goes on with.
+    pub(crate) fn rollback_to_savepoint(&mut self, name: &str) -> Result<()> {
+        self.check_block(true, "ROLLBACK TO SAVEPOINT")?;
+        let missing =
+            || SqlError::new(SqlState::S_E_INVALID_SPECIFICATION, format!("savepoint \"{name}\" does not exist"));
+        let (State::Block(txn) | State::Failed(Some(txn))) = &mut self.state else { return Err(missing()) };
+        let undone = txn.savepoints() + 1 - txn.rollback_to_savepoint(name)?;
+        self.change_vars(|vars| {
+            (0..undone).for_each(|_| vars.rollback());
+            vars.begin();
+        });
+        let read_only = self.context.vars().transaction_read_only();
+        self.state = match std::mem::replace(&mut self.state, State::Idle) {
+            State::Failed(Some(txn)) => State::Block(txn),
+            other => other,
+        };
+        let txn = self.open_transaction()?;
+        txn.set_read_only(read_only);
+        let catalog = txn.catalog();
+        self.context.set_catalog(catalog);
+        Ok(())
+    }
+
+    fn change_vars(&self, change: impl FnOnce(&mut Vars)) {
+        let mut vars = Vars::clone(&self.context.vars());
+        change(&mut vars);
+        self.context.set_vars(vars);
     }
 
     fn warn_no_block(&self) {
@@ -393,9 +535,7 @@ impl Session {
         let sync = self.context.vars().synchronous_commit();
         match txn.commit(sync).await {
             Ok(_) => {
-                let mut vars = Vars::clone(&self.context.vars());
-                vars.commit();
-                self.context.set_vars(vars);
+                self.change_vars(Vars::commit_all);
                 Ok(())
             }
             Err(error) => {
@@ -406,9 +546,7 @@ impl Session {
     }
 
     fn restore_vars(&self) {
-        let mut vars = Vars::clone(&self.context.vars());
-        vars.rollback();
-        self.context.set_vars(vars);
+        self.change_vars(Vars::rollback_all);
     }
 
     /// Commits an implicit transaction; nothing inside BEGIN. An error means that it was rolled back.
@@ -429,9 +567,13 @@ impl Session {
                 txn.rollback();
                 self.restore_vars();
             }
+            State::Block(mut txn) if txn.savepoints() > 0 => {
+                txn.undo_to_last_savepoint();
+                self.state = State::Failed(Some(txn));
+            }
             State::Block(mut txn) => {
                 txn.rollback();
-                self.state = State::Failed;
+                self.state = State::Failed(None);
             }
             other => self.state = other,
         }
@@ -514,6 +656,14 @@ impl Session {
 
     pub(crate) fn close_all_statements(&mut self) {
         self.statements.clear();
+    }
+}
+
+impl Drop for Session {
+    fn drop(&mut self) {
+        if let Some(locks) = &self.context.locks {
+            locks.unlock_all();
+        }
     }
 }
 

@@ -168,6 +168,13 @@ impl Vars {
             }
         };
         let key = key(name);
+        if !self.saved.is_empty()
+            && let Some((mode, _)) = TRANSACTION.iter().find(|t| t.1 == key)
+        {
+            // The transaction under way keeps the mode that it has begun with.
+            let now = self.get_raw(mode)?.to_owned();
+            Arc::make_mut(&mut self.local).entry((*mode).to_owned()).or_insert(now);
+        }
         let of_transaction = TRANSACTION.iter().any(|t| t.0 == key);
         if local || of_transaction {
             if !self.saved.is_empty() {
@@ -212,6 +219,18 @@ impl Vars {
             self.session = session;
             self.local = local;
         }
+    }
+
+    /// The whole transaction ends well, with what is begun inside it.
+    pub fn commit_all(&mut self) {
+        self.saved.truncate(1);
+        self.commit();
+    }
+
+    /// The whole transaction is undone.
+    pub fn rollback_all(&mut self) {
+        self.saved.truncate(1);
+        self.rollback();
     }
 
     /// The settings a client is told of at start-up and on change, as SHOW prints them.
@@ -364,6 +383,10 @@ impl Vars {
 
     pub fn transaction_isolation(&self) -> &str {
         self.text("transaction_isolation")
+    }
+
+    pub fn transaction_deferrable(&self) -> bool {
+        self.on("transaction_deferrable")
     }
 
     pub fn transaction_read_only(&self) -> bool {

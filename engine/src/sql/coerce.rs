@@ -83,7 +83,8 @@ pub(super) fn apply_cast(expr: Expr, from: PgType, to: PgType, typmod: i32, expl
         CastPath::ViaText => (to.info().name, cast_via_text, cast_volatility(from, to)),
         CastPath::Elements => (to.info().name, cast_elements, Volatility::Stable),
     };
-    Resolved { name, args: vec![from], ret: to, list: false, typmod, explicit, volatility, imp }.call(vec![expr])
+    Resolved { name, args: vec![from], ret: to, list: false, typmod, explicit, volatility, waits: false, imp }
+        .call(vec![expr])
 }
 
 /// Casts that read the session's time zone, styles or search path give the same answer only within a statement.
@@ -115,6 +116,7 @@ pub(super) fn apply_typmod(expr: Expr, ty: PgType, typmod: i32, explicit: bool) 
         typmod,
         explicit,
         volatility: Volatility::Immutable,
+        waits: false,
         imp,
     }
     .call(vec![expr])

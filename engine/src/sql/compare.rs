@@ -106,6 +106,7 @@ pub(crate) fn sort_key(expr: Expr, ty: PgType) -> Expr {
         typmod: -1,
         explicit: false,
         volatility: Volatility::Immutable,
+        waits: false,
         imp,
     }
     .call(vec![expr])

@@ -49,6 +49,7 @@ pub(crate) async fn execute(
             format!("cursor \"{name}\" does not exist"),
         )),
         Statement::Unlisten => complete("UNLISTEN"),
+        Statement::Lock(lock) => handlers::lock::run(session, prepared, lock).await,
         Statement::Maintenance { tag, tables } => handlers::ddl::maintenance(session, prepared, tag, tables),
         Statement::Accepted { tag } => complete(*tag),
     }
@@ -68,6 +69,9 @@ async fn run_planned(
     let mut bound = prepared.current(session)?;
     while session.lock_tables(&bound.locks).await? {
         bound = prepared.current(session)?;
+    }
+    if let Some(words) = bound.locking {
+        handlers::check_writable(session, &format!("SELECT {words}"))?;
     }
     if !bound.modifying.is_empty() {
         for part in &bound.modifying {
@@ -110,9 +114,21 @@ async fn transaction(session: &mut Session, command: &TransactionCommand) -> Res
             session.begin_block(*modes)?;
             complete(if *start { "START TRANSACTION" } else { "BEGIN" })
         }
-        TransactionCommand::Commit => complete(session.commit_block().await?),
-        TransactionCommand::Rollback => {
-            session.rollback_block();
+        TransactionCommand::Commit { chain } => complete(session.commit_block(*chain).await?),
+        TransactionCommand::Rollback { chain } => {
+            session.rollback_block(*chain)?;
+            complete("ROLLBACK")
+        }
+        TransactionCommand::Savepoint(name) => {
+            session.savepoint(name)?;
+            complete("SAVEPOINT")
+        }
+        TransactionCommand::Release(name) => {
+            session.release_savepoint(name)?;
+            complete("RELEASE")
+        }
+        TransactionCommand::RollbackTo(name) => {
+            session.rollback_to_savepoint(name)?;
             complete("ROLLBACK")
         }
     }

@@ -11,6 +11,7 @@ mod execute;
 mod fast;
 pub mod functions;
 pub(crate) mod handlers;
+mod lock_rows;
 mod parse;
 pub mod plan;
 mod prepared;

@@ -73,7 +73,9 @@ impl<'a> Sql<'a> {
     }
 
     fn of(source: &'a str, tokens: Vec<TokenWithSpan>) -> Self {
-        let inner = Parser::new(&DIALECT).with_recursion_limit(DEPTH_MAX).with_tokens_with_locations(prepared(tokens));
+        let inner = Parser::new(&DIALECT)
+            .with_recursion_limit(DEPTH_MAX)
+            .with_tokens_with_locations(lock_clauses(prepared(tokens)));
         Sql { inner, source }
     }
 
@@ -172,13 +174,21 @@ impl<'a> Sql<'a> {
         let word = self.word_at(0);
         let statement = match word.as_str() {
             "begin" | "start" => self.begin()?,
-            "commit" | "end" => self.end(TransactionCommand::Commit)?,
-            "rollback" | "abort" if self.word_at(1) != "to" && self.word_at(2) != "to" => {
-                self.end(TransactionCommand::Rollback)?
+            "commit" | "end" => self.end(|chain| TransactionCommand::Commit { chain })?,
+            "rollback" | "abort" => self.rollback()?,
+            "savepoint" => {
+                self.inner.next_token();
+                Statement::Transaction(TransactionCommand::Savepoint(self.name()?))
             }
-            "savepoint" | "release" | "rollback" | "abort" => {
-                return Err(SqlError::unsupported("SAVEPOINT"));
+            "release" => {
+                self.inner.next_token();
+                self.take_word("savepoint");
+                Statement::Transaction(TransactionCommand::Release(self.name()?))
             }
+            "lock" => match self.parsed(|p| p.parse_lock_statement()) {
+                Ok(lock) => Statement::Lock(lock),
+                Err(error) => return Err(error),
+            },
             "set" => self.set()?,
             "reset" => self.reset()?,
             "show" => self.show()?,
@@ -202,7 +212,7 @@ impl<'a> Sql<'a> {
                 }
                 Statement::Unlisten
             }
-            "listen" | "notify" | "lock" | "declare" | "fetch" | "move" => {
+            "listen" | "notify" | "declare" | "fetch" | "move" => {
                 return Err(SqlError::unsupported(word.to_uppercase()));
             }
             "copy" => self.copy()?,
@@ -381,20 +391,31 @@ impl<'a> Sql<'a> {
         Ok(Statement::Transaction(TransactionCommand::Begin { modes, start }))
     }
 
-    fn end(&mut self, command: TransactionCommand) -> Result<Statement> {
+    /// ROLLBACK, and ROLLBACK TO with its savepoint.
+    fn rollback(&mut self) -> Result<Statement> {
+        let words = usize::from(matches!(self.word_at(1).as_str(), "transaction" | "work"));
+        if self.word_at(1 + words) != "to" || self.word_at(0) == "abort" {
+            return self.end(|chain| TransactionCommand::Rollback { chain });
+        }
+        for _ in 0..words + 2 {
+            self.inner.next_token();
+        }
+        self.take_word("savepoint");
+        Ok(Statement::Transaction(TransactionCommand::RollbackTo(self.name()?)))
+    }
+
+    fn end(&mut self, command: fn(bool) -> TransactionCommand) -> Result<Statement> {
         self.inner.next_token();
         if self.word_at(0) == "prepared" {
             return Err(SqlError::unsupported("two-phase commit"));
         }
         let _ = self.take_word("transaction") || self.take_word("work");
+        let mut chain = false;
         if self.take_word("and") {
-            if self.take_word("chain") {
-                return Err(SqlError::unsupported("AND CHAIN"));
-            }
-            self.expect_word("no")?;
+            chain = !self.take_word("no");
             self.expect_word("chain")?;
         }
-        Ok(Statement::Transaction(command))
+        Ok(Statement::Transaction(command(chain)))
     }
 
     fn transaction_modes(&mut self) -> Result<TransactionModes> {
@@ -412,8 +433,9 @@ impl<'a> Sql<'a> {
                 }
             } else if self.take_word("not") {
                 self.expect_word("deferrable")?;
+                modes.deferrable = Some(false);
             } else if self.take_word("deferrable") {
-                // Only SERIALIZABLE READ ONLY waits, and that level is refused.
+                modes.deferrable = Some(true);
             } else if !self.inner.consume_token(&Token::Comma) {
                 return Ok(modes);
             }
@@ -423,7 +445,7 @@ impl<'a> Sql<'a> {
     fn isolation_level(&mut self) -> Result<IsolationLevel> {
         if self.take_word("read") {
             if self.take_word("uncommitted") {
-                return Ok(IsolationLevel::ReadCommitted);
+                return Ok(IsolationLevel::ReadUncommitted);
             }
             self.expect_word("committed")?;
             return Ok(IsolationLevel::ReadCommitted);
@@ -433,7 +455,7 @@ impl<'a> Sql<'a> {
             return Ok(IsolationLevel::RepeatableRead);
         }
         self.expect_word("serializable")?;
-        Err(SqlError::unsupported("isolation level SERIALIZABLE"))
+        Ok(IsolationLevel::Serializable)
     }
 
     fn set(&mut self) -> Result<Statement> {
@@ -1000,6 +1022,84 @@ fn split_signs(name: &str) -> Option<Vec<Token>> {
     let sign = |c: char| if c == '-' { Token::Minus } else { Token::Plus };
     tokens.extend(name[operator.len()..].chars().map(sign));
     Some(tokens)
+}
+
+/// What the OF of a locking clause begins with: sqlparser reads one name there, and neither NO KEY UPDATE nor KEY SHARE.
+const LOCKED_RELATIONS: &str = "(locked)";
+const KEY_KEPT: &str = "(locked, key kept)";
+
+/// A locking clause's OF as [`lock_clauses`] has written it: whether it is the weaker form (NO KEY UPDATE, KEY SHARE), and
+/// the names, None for one that is qualified.
+pub(super) fn locked_relations(of: &ObjectName) -> (bool, Vec<Option<Ident>>) {
+    let mut parts = of.0.iter().filter_map(|p| p.as_ident());
+    let weaker = parts.next().is_some_and(|mark| mark.value == KEY_KEPT);
+    let name = |i: &Ident| (i.value != LOCKED_RELATIONS).then(|| i.clone());
+    (weaker, parts.map(name).collect())
+}
+
+/// The OF of a weaker clause without names.
+pub(super) fn key_kept() -> ObjectName {
+    ObjectName::from(vec![Ident::with_quote('"', KEY_KEPT)])
+}
+
+/// `FOR NO KEY UPDATE OF a, b` as `FOR UPDATE OF "(locked, key kept)".a.b`; a qualified name as the mark itself.
+fn lock_clauses(tokens: Vec<TokenWithSpan>) -> Vec<TokenWithSpan> {
+    let is_for = |t: &TokenWithSpan| word_of(&t.token) == "for";
+    if !tokens.iter().any(is_for) {
+        return tokens;
+    }
+    let mut out = Vec::with_capacity(tokens.len());
+    let mut rest = tokens.into_iter().peekable();
+    while let Some(token) = rest.next() {
+        let begins = is_for(&token);
+        out.push(token);
+        if !begins {
+            continue;
+        }
+        let mut ahead: Vec<TokenWithSpan> = Vec::new();
+        let mut weaker = false;
+        let strength = loop {
+            let Some(next) = rest.peek() else { break false };
+            match (ahead.len(), word_of(&next.token).as_str()) {
+                (0 | 2, "update") | (0 | 1, "share") => {
+                    weaker = !ahead.is_empty();
+                    ahead.clear();
+                    out.extend(rest.next());
+                    break true;
+                }
+                (0, "no" | "key") => ahead.extend(rest.next()),
+                (1, "key") if word_of(&ahead[0].token) == "no" => ahead.extend(rest.next()),
+                _ => break false,
+            }
+        };
+        out.append(&mut ahead);
+        if !strength {
+            continue;
+        }
+        let of = rest.next_if(|t| word_of(&t.token) == "of");
+        if of.is_none() && !weaker {
+            continue;
+        }
+        let span = out.last().map_or_else(datafusion::sql::sqlparser::tokenizer::Span::empty, |t| t.span);
+        let quoted = |text: &str| TokenWithSpan { token: Token::make_word(text, Some('"')), span };
+        let dot = || TokenWithSpan { token: Token::Period, span };
+        out.push(TokenWithSpan { token: Token::make_keyword("OF"), span });
+        out.push(quoted(if weaker { KEY_KEPT } else { LOCKED_RELATIONS }));
+        if of.is_some() {
+            while let Some(mut name) = rest.next_if(|t| matches!(t.token, Token::Word(_))) {
+                while rest.next_if(|t| t.token == Token::Period).is_some() {
+                    rest.next();
+                    name = quoted(LOCKED_RELATIONS);
+                }
+                out.push(dot());
+                out.push(name);
+                if rest.next_if(|t| t.token == Token::Comma).is_none() {
+                    break;
+                }
+            }
+        }
+    }
+    out
 }
 
 /// The name that stands for `*` in `(row).*`, which sqlparser does not read.

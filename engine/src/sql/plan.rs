@@ -28,19 +28,21 @@ use parking_lot::Mutex;
 
 use super::append::UnionsInOrder;
 use super::apply::{ApplyExec, ApplyNode};
+use super::lock_rows::{LockRowsExec, LockRowsNode};
 use super::runner::{Runner, tame};
 use super::series::{SeriesExec, SeriesNode};
 use super::udf::SessionExtension;
 use crate::providers::{ColumnCache, Substitute};
 use crate::session::{CancelHandle, SessionContext};
 use crate::sql::RowStream;
-use crate::txn::TxnReader;
+use crate::txn::{RowLocker, TxnReader};
 
 /// What a statement's plan runs with: found by scans in the task's configuration.
 #[derive(Clone)]
 pub struct StatementContext {
     pub session: Arc<SessionContext>,
     pub reader: TxnReader,
+    pub locker: RowLocker,
     pub cancel: CancelHandle,
     pub columns: Arc<ColumnCache>,
     /// What statements of WITH that write have returned, by their numbers.
@@ -105,7 +107,8 @@ impl Engine {
     pub fn state(&self, statement: Option<Arc<StatementContext>>, session: &Arc<SessionContext>) -> SessionState {
         let mut state = self.state.clone();
         let config = state.config_mut();
-        config.options_mut().extensions.insert(SessionExtension(Arc::clone(session)));
+        let locker = statement.as_ref().map(|s| s.locker.clone());
+        config.options_mut().extensions.insert(SessionExtension { session: Arc::clone(session), locker });
         if let Some(statement) = statement {
             config.set_extension(statement);
         }
@@ -226,7 +229,7 @@ fn is_constant(expr: &Expr) -> bool {
 /// A physical expression over `schema`, outside any plan.
 pub fn physical_expr(expr: &Expr, schema: &DFSchema, session: &Arc<SessionContext>) -> Result<Arc<dyn PhysicalExpr>> {
     let mut options = datafusion::common::config::ConfigOptions::new();
-    options.extensions.insert(SessionExtension(Arc::clone(session)));
+    options.extensions.insert(SessionExtension { session: Arc::clone(session), locker: None });
     let mut props = ExecutionProps::new();
     props.mark_start_execution(Arc::new(options));
     planning(create_physical_expr(expr, schema, &props, &Default::default()))
@@ -328,7 +331,7 @@ impl ExtensionPlanner for OwnNodes {
         &self,
         planner: &dyn PhysicalPlanner,
         node: &dyn UserDefinedLogicalNode,
-        _logical_inputs: &[&LogicalPlan],
+        logical_inputs: &[&LogicalPlan],
         physical_inputs: &[Arc<dyn ExecutionPlan>],
         session: &dyn Session,
         context: &PhysicalPlanningContext,
@@ -337,6 +340,15 @@ impl ExtensionPlanner for OwnNodes {
             let args = series.args.iter();
             let args = args.map(|e| planner.create_physical_expr(e, &DFSchema::empty(), session, context));
             return Ok(Some(Arc::new(SeriesExec::new(series, args.collect::<DfResult<_>>()?))));
+        }
+        if let Some(lock) = node.as_any().downcast_ref::<LockRowsNode>() {
+            let (Some(state), [plan], [input]) =
+                (session.as_any().downcast_ref::<SessionState>(), logical_inputs, physical_inputs)
+            else {
+                return Err(DataFusionError::Internal("LockRows has one input".to_owned()));
+            };
+            let plan = LogicalPlan::clone(plan);
+            return Ok(Some(Arc::new(LockRowsExec::new(lock, Arc::clone(input), plan, state.clone())?)));
         }
         let Some(apply) = node.as_any().downcast_ref::<ApplyNode>() else { return Ok(None) };
         let Some(state) = session.as_any().downcast_ref::<SessionState>() else {

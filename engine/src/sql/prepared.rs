@@ -32,6 +32,8 @@ pub(crate) struct BoundStatement {
     pub modifying: Vec<Modifying>,
     /// The tables that it reads and writes, each with the lock that this needs.
     pub locks: Vec<(Oid, LockMode)>,
+    /// Its locking clause, if it has one.
+    pub locking: Option<&'static str>,
     catalog: Arc<Catalog>,
     search_path: String,
 }
@@ -76,6 +78,11 @@ impl PreparedStatement {
 
     pub fn parameters(&self) -> Vec<PgType> {
         self.bound.lock().parameters.clone()
+    }
+
+    /// The tables that it uses, each with the lock that this needs.
+    pub(crate) fn locks(&self) -> Vec<(Oid, LockMode)> {
+        self.bound.lock().locks.clone()
     }
 
     pub fn columns(&self) -> Option<Vec<Column>> {
@@ -124,7 +131,17 @@ fn bind(
     let parameters = binder.parameters().finish()?;
     let modifying = std::mem::take(&mut binder.modifying);
     let locks = std::mem::take(&mut binder.locks);
-    Ok(BoundStatement { plan, parameters, columns, modifying, locks, catalog, search_path: raw_search_path(context) })
+    let locking = binder.locking;
+    Ok(BoundStatement {
+        plan,
+        parameters,
+        columns,
+        modifying,
+        locks,
+        locking,
+        catalog,
+        search_path: raw_search_path(context),
+    })
 }
 
 fn bind_statement(

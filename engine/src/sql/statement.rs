@@ -58,6 +58,7 @@ pub(crate) enum Statement {
         name: Option<String>,
     },
     Unlisten,
+    Lock(ast::Lock),
     /// VACUUM, ANALYZE, CHECKPOINT
     Maintenance {
         tag: &'static str,
@@ -76,20 +77,44 @@ pub(crate) enum TransactionCommand {
         modes: TransactionModes,
         start: bool,
     },
-    Commit,
-    Rollback,
+    /// `chain`: the next one begins at once, with the same modes.
+    Commit {
+        chain: bool,
+    },
+    Rollback {
+        chain: bool,
+    },
+    Savepoint(String),
+    Release(String),
+    RollbackTo(String),
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum IsolationLevel {
+    /// Does what READ COMMITTED does, and is shown as what it was called.
+    ReadUncommitted,
     ReadCommitted,
     RepeatableRead,
+    Serializable,
+}
+
+impl IsolationLevel {
+    /// The value of transaction_isolation.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            IsolationLevel::ReadUncommitted => "read uncommitted",
+            IsolationLevel::ReadCommitted => "read committed",
+            IsolationLevel::RepeatableRead => "repeatable read",
+            IsolationLevel::Serializable => "serializable",
+        }
+    }
 }
 
 #[derive(Clone, Copy, Default, Debug)]
 pub(crate) struct TransactionModes {
     pub isolation: Option<IsolationLevel>,
     pub read_only: Option<bool>,
+    pub deferrable: Option<bool>,
 }
 
 /// CREATE TABLE with what sqlparser's grammar lacks.
@@ -129,8 +154,9 @@ pub(crate) struct Explain {
 
 impl Statement {
     /// True for what a failed transaction block still takes.
-    pub(crate) fn ends_transaction(&self) -> bool {
-        matches!(self, Statement::Transaction(TransactionCommand::Commit | TransactionCommand::Rollback))
+    pub(crate) fn ends_failure(&self) -> bool {
+        use TransactionCommand::{Commit, Rollback, RollbackTo};
+        matches!(self, Statement::Transaction(Commit { .. } | Rollback { .. } | RollbackTo(_)))
     }
 }
 

@@ -7,20 +7,28 @@ use std::any::Any;
 use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 
+use async_trait::async_trait;
 use datafusion::arrow::datatypes::DataType;
 use datafusion::common::config::{ConfigExtension, ConfigOptions, ExtensionOptions};
 use datafusion::common::{DataFusionError, Result as DfResult};
+use datafusion::logical_expr::async_udf::{AsyncScalarUDF, AsyncScalarUDFImpl};
 use datafusion::logical_expr::{
     ColumnarValue, Expr, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature, Volatility as DfVolatility,
 };
 use kalamdb_catalog::{PgType, SqlError};
 
+use super::functions::advisory::wait_and_lock;
 use super::functions::{Call, ScalarImpl, Volatility};
 use crate::session::SessionContext;
+use crate::txn::RowLocker;
 
 /// Carries the session in DataFusion's configuration.
 #[derive(Clone, Debug)]
-pub(crate) struct SessionExtension(pub Arc<SessionContext>);
+pub(crate) struct SessionExtension {
+    pub session: Arc<SessionContext>,
+    /// The locks of the statement's transaction, while one runs.
+    pub locker: Option<RowLocker>,
+}
 
 impl ConfigExtension for SessionExtension {
     const PREFIX: &'static str = "kalamdb";
@@ -46,8 +54,12 @@ impl ExtensionOptions for SessionExtension {
 
 /// The session that `config` was made for.
 pub(crate) fn session_of(config: &ConfigOptions) -> DfResult<&Arc<SessionContext>> {
+    extension(config).map(|e| &e.session)
+}
+
+fn extension(config: &ConfigOptions) -> DfResult<&SessionExtension> {
     match config.extensions.get::<SessionExtension>() {
-        Some(extension) => Ok(&extension.0),
+        Some(extension) => Ok(extension),
         None => Err(df_error(SqlError::internal("a plan runs without a session"))),
     }
 }
@@ -68,13 +80,19 @@ pub(crate) struct Resolved {
     pub typmod: i32,
     pub explicit: bool,
     pub volatility: Volatility,
+    /// See `FnDef::waits`.
+    pub waits: bool,
     pub imp: ScalarImpl,
 }
 
 impl Resolved {
     /// The call as an expression; `args` already have the carriers of `self.args`.
     pub(crate) fn call(self, args: Vec<Expr>) -> Expr {
-        let udf = ScalarUDF::new_from_impl(PgFunction::new(self));
+        let udf = if self.waits {
+            AsyncScalarUDF::new(Arc::new(PgFunction::new(self))).into_scalar_udf()
+        } else {
+            ScalarUDF::new_from_impl(PgFunction::new(self))
+        };
         Expr::ScalarFunction(datafusion::logical_expr::expr::ScalarFunction::new_udf(Arc::new(udf), args))
     }
 }
@@ -149,13 +167,14 @@ impl ScalarUDFImpl for PgFunction {
         Ok(self.carrier.clone())
     }
     fn invoke_with_args(&self, args: ScalarFunctionArgs) -> DfResult<ColumnarValue> {
-        let session = session_of(&args.config_options)?;
+        let SessionExtension { session, locker } = extension(&args.config_options)?;
         let scalar = args.args.iter().all(|a| matches!(a, ColumnarValue::Scalar(_)))
             && self.resolved.volatility != Volatility::Volatile;
         let rows = if scalar { 1 } else { args.number_rows };
         let arrays = args.args.into_iter().map(|a| a.into_array(rows)).collect::<DfResult<Vec<_>>>()?;
         let call = Call {
             session,
+            locker: locker.as_ref(),
             rows,
             arg_types: &self.resolved.args,
             ret: self.resolved.ret,
@@ -167,6 +186,17 @@ impl ScalarUDFImpl for PgFunction {
             return Ok(ColumnarValue::Scalar(datafusion::common::ScalarValue::try_from_array(&out, 0)?));
         }
         Ok(ColumnarValue::Array(out))
+    }
+}
+
+#[async_trait]
+impl AsyncScalarUDFImpl for PgFunction {
+    async fn invoke_async_with_args(&self, args: ScalarFunctionArgs) -> DfResult<ColumnarValue> {
+        let SessionExtension { session, locker } = extension(&args.config_options)?;
+        let rows = args.number_rows;
+        let arrays = args.args.into_iter().map(|a| a.into_array(rows)).collect::<DfResult<Vec<_>>>()?;
+        let locked = wait_and_lock(self.resolved.name, session, locker.as_ref(), &arrays, rows).await;
+        Ok(ColumnarValue::Array(locked.map_err(df_error)?))
     }
 }
 

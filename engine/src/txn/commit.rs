@@ -14,6 +14,7 @@ use tokio::sync::{mpsc, oneshot};
 use super::locks::{Held, conflict};
 use super::manager::Shared;
 use super::run::Run;
+use super::serial::ReadSet;
 use super::write_set::WriteSet;
 use crate::storage::{Batch, SortedRows};
 
@@ -40,6 +41,8 @@ pub(super) struct CommitWork {
     /// Storages filled in bulk; the commit makes them part of the catalog, or they go.
     pub(super) bulk: Vec<StorageId>,
     pub(super) held: Arc<Held>,
+    /// SERIALIZABLE: what has been read, at which snapshot.
+    pub(super) reads: Option<(Arc<ReadSet>, u64)>,
     pub(super) sync: bool,
 }
 
@@ -63,7 +66,9 @@ pub(super) fn run(shared: &Shared, mut queue: mpsc::Receiver<CommitRequest>) {
         let mut next = Some(first);
         while let Some(request) = next {
             bytes += request.work.writes.bytes();
-            let alone = !request.work.changes.is_empty() || request.work.run.is_some();
+            let work = &request.work;
+            // What is validated has to see all commits before it in the history.
+            let alone = !work.changes.is_empty() || work.run.is_some() || work.reads.is_some();
             if alone {
                 commit(shared, std::mem::take(&mut group));
             }
@@ -110,6 +115,9 @@ fn write(shared: &Shared, group: &[CommitRequest], base: u64) -> Result<Vec<Stor
         [only] => &only.work.changes,
         _ => &[],
     };
+    if let [CommitRequest { work: CommitWork { reads: Some((reads, snapshot)), .. }, .. }] = group {
+        shared.history.validate(reads, *snapshot, "commit attempt")?;
+    }
     let mut replaced = validate(&shared.snapshots.current().1, changes)?;
     let mut batch = Batch::default();
     let mut deleted = Vec::new();
@@ -130,6 +138,7 @@ fn write(shared: &Shared, group: &[CommitRequest], base: u64) -> Result<Vec<Stor
         request.work.held.committed(seq);
     }
     shared.snapshots.publish(last, changes);
+    remember(shared, group, base);
     shared.janitor.committed(last, sync, log_bytes as u64, deleted);
     if let [only] = group
         && !only.work.bulk.is_empty()
@@ -140,6 +149,18 @@ fn write(shared: &Shared, group: &[CommitRequest], base: u64) -> Result<Vec<Stor
         replaced.extend(only.work.bulk.iter().filter(unnamed));
     }
     Ok(replaced)
+}
+
+/// Keeps what serializable transactions are validated against. Asked for after the commits are visible: whoever does not see
+/// them has counted himself before.
+fn remember(shared: &Shared, group: &[CommitRequest], base: u64) {
+    if shared.serializable.load(Ordering::Acquire) == 0 {
+        shared.history.forget(base + group.len() as u64);
+        return;
+    }
+    for (request, seq) in group.iter().zip(base + 1..) {
+        shared.history.add(seq, &request.work.writes, request.work.run.as_ref(), shared.snapshots.horizon());
+    }
 }
 
 /// Adds one transaction's rows and change log to the batch; gives the bytes of the log.

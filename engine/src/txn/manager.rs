@@ -1,7 +1,7 @@
 //! [`TxnManager`]: begins transactions and runs the threads behind them.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -13,6 +13,7 @@ use super::commit::{self, CommitRequest};
 use super::janitor::Janitor;
 use super::locks::{Held, LockClient, LockInfo, Locks, NoClient, Owner, SessionLocks};
 use super::row_ids::RowIds;
+use super::serial::History;
 use super::snapshots::Snapshots;
 use super::transaction::Transaction;
 use crate::storage::{ChangeIter, Storage};
@@ -59,6 +60,9 @@ pub(super) struct Shared {
     pub(super) options: TxnOptions,
     /// The last commit written to storage; moved by the commit thread only.
     pub(super) written_seq: AtomicU64,
+    /// SERIALIZABLE transactions that have not ended.
+    pub(super) serializable: AtomicUsize,
+    pub(super) history: History,
 }
 
 /// Begins transactions. One per data directory.
@@ -80,6 +84,8 @@ impl TxnManager {
             row_ids: RowIds::open(Arc::clone(&storage))?,
             janitor: Janitor::new(seq, &storage, options.change_log.clone()),
             written_seq: AtomicU64::new(seq),
+            serializable: AtomicUsize::new(0),
+            history: History::default(),
             storage,
             options,
         });
@@ -111,8 +117,8 @@ impl TxnManager {
     }
 
     /// What a session will hold beyond its transactions.
-    pub fn session_locks(&self, pid: i32, client: Arc<dyn LockClient>) -> SessionLocks {
-        SessionLocks::new(pid, Arc::clone(&self.shared.locks), client)
+    pub fn session_locks(&self, pid: i32) -> SessionLocks {
+        SessionLocks::new(pid, Arc::clone(&self.shared.locks))
     }
 
     /// True if somebody has or wants a table for himself.

@@ -10,6 +10,7 @@ mod reader;
 mod row_ids;
 mod row_lock;
 mod run;
+mod serial;
 mod snapshots;
 mod statement;
 mod transaction;
@@ -18,7 +19,7 @@ mod write_set;
 pub use locks::{AdvisoryKey, IfLocked, LockClient, LockInfo, LockMode, LockTag, Locked, Owner, SessionLocks};
 pub use manager::{ChangeLogOptions, TxnManager, TxnOptions};
 pub use reader::{TxnReader, TxnScan};
-pub use row_lock::RowState;
+pub use row_lock::{RowLocker, RowState};
 pub use statement::{ApplyOutcome, InsertOutcome, StatementWrites, TableRef};
 pub use transaction::{CatalogWrite, Isolation, Transaction};
 

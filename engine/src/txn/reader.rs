@@ -9,6 +9,7 @@ use bytes::Bytes;
 use kalamdb_catalog::{Oid, Result};
 
 use super::locks::Locks;
+use super::serial::ReadSet;
 use super::snapshots::Snapshot;
 use super::write_set::WriteSet;
 use crate::storage::{BatchDecoder, RowIter, RowMeta, RowRef, Storage, UNCOMMITTED};
@@ -24,6 +25,8 @@ pub struct TxnReader {
     pub(super) snapshot: Arc<Snapshot>,
     pub(super) writes: Arc<WriteSet>,
     pub(super) locks: Arc<Locks>,
+    /// Where a SERIALIZABLE transaction notes what it reads.
+    pub(super) reads: Option<Arc<ReadSet>>,
 }
 
 impl TxnReader {
@@ -53,11 +56,22 @@ impl TxnReader {
         {
             return Ok(written.after.clone().map(|row| (UNCOMMITTED, row)));
         }
+        if let Some(reads) = &self.reads {
+            reads.point(key);
+        }
         self.storage.get(key, self.snapshot.seq())
+    }
+
+    /// Notes that a range is read by other means than [`TxnReader::scan`].
+    pub fn note_scan(&self, start: &[u8], end: &[u8]) {
+        if let Some(reads) = &self.reads {
+            reads.range(start, end);
+        }
     }
 
     /// The rows with `start <= key < end`.
     pub fn scan(&self, start: Vec<u8>, end: Vec<u8>, reverse: bool) -> TxnScan {
+        self.note_scan(&start, &end);
         let own = (!self.writes.is_empty() && start < end)
             .then(|| Own {
                 writes: Arc::clone(&self.writes),

@@ -13,7 +13,7 @@ use bytes::Bytes;
 use kalamdb_catalog::{Oid, Result, SqlError, SqlState, StorageId};
 
 use super::Isolation;
-use super::locks::{Held, IfLocked, LockMode, LockTag, Table, conflict};
+use super::locks::{Held, IfLocked, LockMode, LockTag, Table, conflict, conflict_with_delete};
 use super::reader::TxnReader;
 use super::row_lock::{self, RowState};
 use super::run::Run;
@@ -118,7 +118,8 @@ impl StatementWrites {
     pub async fn lock_row(&mut self, table: &TableRef, key: &[u8], mode: LockMode) -> Result<RowState> {
         let lock = self.share(table.oid)?;
         let wait = (mode, IfLocked::Wait);
-        row_lock::lock_row(&self.held, &self.reader, self.isolation, (table.oid, &lock), key, wait).await
+        let deleted = conflict_with_delete;
+        row_lock::lock_row(&self.held, &self.reader, self.isolation, (table.oid, &lock), key, wait, deleted).await
     }
 
     /// Locks the key of a row that is about to be there; waits for whoever is writing it.

@@ -440,7 +440,7 @@ impl goldenscript::Runner for Runner {
                 let txn = self.session(&session)?;
                 let reader = txn.reader();
                 for k in keys {
-                    runtime.block_on(txn.lock_row(&reader, table.oid, &k, (LockMode::UPDATE, IfLocked::Wait)))?;
+                    runtime.block_on(txn.locker().lock(&reader, table.oid, &k, (LockMode::UPDATE, IfLocked::Wait)))?;
                 }
                 Ok(String::new())
             }

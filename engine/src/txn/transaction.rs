@@ -1,16 +1,18 @@
 //! [`Transaction`]: one client's unit of work.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use bytes::Bytes;
 use kalamdb_catalog::{Catalog, CatalogChange, Oid, Result, SqlError, SqlState, StorageId, TableDefinition, TableKind};
 
 use super::commit::{CommitRequest, CommitWork};
-use super::locks::{AdvisoryKey, Held, IfLocked, LockMode, LockTag, Locked, conflict};
+use super::locks::{Held, IfLocked, LockMode, LockTag, Locked, conflict};
 use super::manager::TxnManager;
 use super::reader::TxnReader;
-use super::row_lock::{self, RowState};
+use super::row_lock::RowLocker;
 use super::run::Run;
+use super::serial::ReadSet;
 use super::snapshots::Snapshot;
 use super::statement::{ApplyOutcome, StatementWrites};
 use super::write_set::WriteSet;
@@ -37,6 +39,8 @@ pub enum Isolation {
     ReadCommitted,
     /// The first to change a row wins; the next one gets 40001.
     RepeatableRead,
+    /// As if one transaction ran after the other: see `serial`.
+    Serializable,
 }
 
 /// Begun by `TxnManager::begin`. Dropped without commit, it is rolled back.
@@ -52,6 +56,8 @@ pub struct Transaction {
     /// Committed at the snapshot.
     base: Arc<Catalog>,
     isolation: Isolation,
+    /// What it has read, if it is SERIALIZABLE.
+    reads: Option<Arc<ReadSet>>,
     savepoints: Vec<Savepoint>,
     writes: Arc<WriteSet>,
     /// Rows that the last statement inserted, while they are all there is and nobody has asked for them.
@@ -91,6 +97,7 @@ impl Transaction {
             base: Arc::clone(&catalog),
             catalog,
             isolation: Isolation::RepeatableRead,
+            reads: None,
             savepoints: Vec::new(),
             writes: Arc::default(),
             run: None,
@@ -150,6 +157,15 @@ impl Transaction {
             snapshot: Arc::clone(&self.snapshot),
             writes: Arc::clone(&self.writes),
             locks: Arc::clone(&self.manager.shared.locks),
+            reads: self.reads.clone(),
+        }
+    }
+
+    /// 40001 for a SERIALIZABLE transaction that cannot commit any more.
+    fn check_reads(&self) -> Result<()> {
+        match &self.reads {
+            Some(reads) => self.manager.shared.history.validate(reads, self.snapshot.seq(), "write"),
+            None => Ok(()),
         }
     }
 
@@ -163,6 +179,7 @@ impl Transaction {
     /// lives, the whole write set is copied.
     pub fn apply(&mut self, statement: StatementWrites) -> Result<ApplyOutcome> {
         self.check_open()?;
+        self.check_reads()?;
         if let Some((table, row)) = statement.find_duplicate()? {
             return Ok(ApplyOutcome::Duplicate { table, row });
         }
@@ -185,16 +202,13 @@ impl Transaction {
         Ok(ApplyOutcome::Ok)
     }
 
-    /// Locks a row that a statement has read through `reader`: SELECT ... FOR UPDATE and its kin.
-    pub async fn lock_row(
-        &self,
-        reader: &TxnReader,
-        table: Oid,
-        key: &[u8],
-        lock: (LockMode, IfLocked),
-    ) -> Result<RowState> {
-        let noted = self.manager.shared.locks.table(table);
-        row_lock::lock_row(&self.held, reader, self.isolation, (table, &noted), key, lock).await
+    /// What locks rows for queries of this transaction.
+    pub fn locker(&self) -> RowLocker {
+        RowLocker {
+            held: Arc::clone(&self.held),
+            locks: Arc::clone(&self.manager.shared.locks),
+            isolation: self.isolation,
+        }
     }
 
     /// Locks a row of a system table that is about to be changed.
@@ -245,11 +259,6 @@ impl Transaction {
     /// Locks a table. After a wait (READ COMMITTED) the statement needs a new snapshot, and a look at the new catalog.
     pub async fn lock_table(&self, oid: Oid, mode: LockMode, if_locked: IfLocked) -> Result<Locked> {
         self.held.lock(LockTag::Table(oid), mode, if_locked).await
-    }
-
-    /// pg_advisory_xact_lock and its kin: held to the end of the transaction.
-    pub async fn lock_advisory(&self, key: AdvisoryKey, mode: LockMode, if_locked: IfLocked) -> Result<Locked> {
-        self.held.lock(LockTag::Advisory(key), mode, if_locked).await
     }
 
     /// Adds a catalog change with its system-table rows. Locks the relation and the rows; an error if that is not possible
@@ -316,9 +325,9 @@ impl Transaction {
         }
     }
 
-    /// True if there is a savepoint at all: a failed statement can be undone by itself.
-    pub fn has_savepoint(&self) -> bool {
-        !self.savepoints.is_empty()
+    /// How many savepoints there are.
+    pub fn savepoints(&self) -> usize {
+        self.savepoints.len()
     }
 
     /// RELEASE: forgets a savepoint and those after it; what has been done stays. How many are left; 3B001 if there is none
@@ -386,7 +395,24 @@ impl Transaction {
 
     /// Before the first statement.
     pub fn set_isolation(&mut self, isolation: Isolation) {
+        if self.isolation == isolation {
+            return;
+        }
         self.isolation = isolation;
+        let serializable = &self.manager.shared.serializable;
+        match (isolation, self.reads.is_some()) {
+            (Isolation::Serializable, false) => {
+                serializable.fetch_add(1, Ordering::AcqRel);
+                self.reads = Some(Arc::default());
+                // What commits from here on is remembered: the snapshot must not be older.
+                self.refresh_snapshot();
+            }
+            (Isolation::ReadCommitted | Isolation::RepeatableRead, true) => {
+                self.reads = None;
+                serializable.fetch_sub(1, Ordering::AcqRel);
+            }
+            _ => {}
+        }
     }
 
     pub fn is_read_only(&self) -> bool {
@@ -420,6 +446,7 @@ impl Transaction {
             changes: std::mem::take(&mut self.changes),
             bulk: std::mem::take(&mut self.bulk),
             held: Arc::clone(&self.held),
+            reads: self.reads.clone().map(|reads| (reads, self.snapshot.seq())),
             sync,
         };
         self.ended = true;
@@ -458,5 +485,8 @@ impl Transaction {
 impl Drop for Transaction {
     fn drop(&mut self) {
         self.rollback();
+        if self.reads.take().is_some() {
+            self.manager.shared.serializable.fetch_sub(1, Ordering::AcqRel);
+        }
     }
 }

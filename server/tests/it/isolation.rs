@@ -44,7 +44,7 @@ impl Session {
             pending.push(message);
             if done {
                 let messages = self.pending.take().unwrap_or_default();
-                return Ok(Some(without_pids(lines(&messages, false))));
+                return Ok(Some(notices_first(without_pids(lines(&messages, false)))));
             }
         }
     }
@@ -73,6 +73,14 @@ fn without_pids(lines: Vec<String>) -> Vec<String> {
     let deadlock = lines.iter().any(|l| l.starts_with("ERROR 40P01"));
     let names_pids = |l: &String| deadlock && (l.starts_with("DETAIL") || l.starts_with("HINT"));
     lines.into_iter().filter(|l| !names_pids(l)).collect()
+}
+
+/// Whether a notice comes before or after the columns are announced is a matter of timing.
+fn notices_first(lines: Vec<String>) -> Vec<String> {
+    let notice = |l: &String| l.starts_with("NOTICE ") || l.starts_with("WARNING ");
+    let (mut first, rest): (Vec<_>, Vec<_>) = lines.into_iter().partition(notice);
+    first.extend(rest);
+    first
 }
 
 #[test]

@@ -325,6 +325,7 @@ impl Binder<'_> {
             typmod: -1,
             explicit: false,
             volatility: op.volatility,
+            waits: false,
             imp: op.imp,
         };
         let expr = self.fold_constant(resolved.call(args.into_iter().map(|a| a.expr).collect()))?;
@@ -685,6 +686,7 @@ impl Binder<'_> {
             typmod: -1,
             explicit: false,
             volatility: functions::Volatility::Immutable,
+            waits: false,
             imp: functions::make_array,
         };
         let expr = self.fold_constant(resolved.call(items.into_iter().map(|i| i.expr).collect()))?;

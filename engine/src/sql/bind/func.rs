@@ -396,6 +396,7 @@ impl Binder<'_> {
             typmod: -1,
             explicit: false,
             volatility: def.volatility,
+            waits: def.waits,
             imp: def.imp,
         };
         let expr = self.fold_constant(resolved.call(exprs))?;

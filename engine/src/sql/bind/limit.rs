@@ -16,6 +16,7 @@ use kalamdb_catalog::{PgType, Result, SqlError, SqlState};
 
 use super::Binder;
 use super::expr::binary;
+use super::locking::{Locked, lock_rows};
 use super::scope::{Clause, Scope};
 use super::select::Env;
 use super::subquery::Apply;
@@ -31,6 +32,8 @@ pub(super) struct Tail<'q> {
     offset: Option<Count<'q>>,
     /// FETCH ... WITH TIES
     ties: bool,
+    /// FOR UPDATE and its kin.
+    pub(super) locks: &'q [ast::LockClause],
 }
 
 /// How many rows LIMIT, FETCH or OFFSET means.
@@ -79,7 +82,7 @@ impl Binder<'_> {
         if ties && order_by.is_none() {
             return Err(SqlError::new(SqlState::SYNTAX_ERROR, "WITH TIES cannot be specified without ORDER BY clause"));
         }
-        Ok(Tail { order_by, limit, offset, ties })
+        Ok(Tail { order_by, limit, offset, ties, locks: &query.locks })
     }
 
     pub(super) fn sort_and_limit(
@@ -88,6 +91,7 @@ impl Binder<'_> {
         sorts: Vec<Sort>,
         tail: Tail<'_>,
         env: Env<'_>,
+        locked: Option<(Vec<Locked>, usize)>,
     ) -> Result<LogicalPlan> {
         let applies = RefCell::new(Vec::new());
         let limit = self.row_count(tail.limit, Clause::Limit, env, &applies)?;
@@ -99,11 +103,17 @@ impl Binder<'_> {
                 "row count cannot be null in FETCH FIRST ... WITH TIES clause",
             ));
         }
+        if locked.is_some() && (!applies.is_empty() || tail.ties) {
+            return Err(SqlError::unsupported("a locking clause with WITH TIES or a subquery in LIMIT"));
+        }
         if !applies.is_empty() || tail.ties {
             return self.numbered_rows(plan, sorts, limit, offset, tail.ties, applies);
         }
         if !sorts.is_empty() {
             plan = planning(LogicalPlanBuilder::from(plan).sort(sorts).and_then(|b| b.build()))?;
+        }
+        if let Some((locked, first)) = locked {
+            plan = lock_rows(plan, locked, first, limit.is_some());
         }
         if limit.is_some() || offset.is_some() {
             plan = planning(LogicalPlanBuilder::from(plan).limit_by_expr(offset, limit).and_then(|b| b.build()))?;
@@ -243,6 +253,7 @@ fn checked(count: Expr, clause: Clause) -> Expr {
         typmod: -1,
         explicit: false,
         volatility: Volatility::Immutable,
+        waits: false,
         imp: if limit { functions::row_count::<true> } else { functions::row_count::<false> },
     }
     .call(vec![count])

@@ -15,6 +15,7 @@ mod from;
 mod func;
 mod group;
 mod limit;
+mod locking;
 mod named_args;
 mod names;
 mod ordered_set;
@@ -85,6 +86,8 @@ pub(crate) struct Binder<'a> {
     pub relations: Vec<(Arc<kalamdb_catalog::CachedTableData>, Vec<i16>)>,
     /// Stored tables and views the statement uses, each with the strongest lock that it needs there.
     pub locks: Vec<(kalamdb_catalog::Oid, LockMode)>,
+    /// The locking clause of the statement, if it has one.
+    pub locking: Option<&'static str>,
     /// Scans that may be told to give another row: see `providers::target`.
     marks: u32,
 }
@@ -92,8 +95,13 @@ pub(crate) struct Binder<'a> {
 impl Binder<'_> {
     /// Notes that the statement needs a lock of a relation.
     pub(crate) fn needs_lock(&mut self, table: &kalamdb_catalog::CachedTableData, mode: LockMode) {
-        let oid = table.definition.oid;
-        if crate::providers::is_builtin(table) || self.locks.iter().any(|(o, m)| *o == oid && m.covers(mode)) {
+        if !crate::providers::is_builtin(table) {
+            self.needs_lock_of(table.definition.oid, mode);
+        }
+    }
+
+    fn needs_lock_of(&mut self, oid: kalamdb_catalog::Oid, mode: LockMode) {
+        if self.locks.iter().any(|(o, m)| *o == oid && m.covers(mode)) {
             return;
         }
         self.locks.retain(|(o, m)| *o != oid || !mode.covers(*m));
@@ -191,6 +199,7 @@ impl<'a> Binder<'a> {
             resolved_names: Vec::new(),
             relations: Vec::new(),
             locks: Vec::new(),
+            locking: None,
             marks: 0,
         }
     }

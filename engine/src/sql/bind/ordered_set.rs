@@ -105,6 +105,7 @@ impl Binder<'_> {
             typmod: -1,
             explicit: false,
             volatility: Volatility::Immutable,
+            waits: false,
             imp,
         };
         Ok(Typed::new(call.call(args), ret).at(position))

@@ -290,6 +290,7 @@ impl Binder<'_> {
             typmod: -1,
             explicit: false,
             volatility: Volatility::Immutable,
+            waits: false,
             imp,
         };
         Ok(Typed::new(test.call(vec![value.expr]), PgType::BOOL))
@@ -313,6 +314,7 @@ fn record(fields: Vec<(String, Typed)>) -> Typed {
         typmod: -1,
         explicit: false,
         volatility: Volatility::Immutable,
+        waits: false,
         imp: functions::make_record,
     };
     Typed::new(row.call(exprs), PgType::RECORD)
@@ -328,6 +330,7 @@ fn record_field(record: Expr, name: &str, ty: PgType) -> Typed {
         typmod: -1,
         explicit: false,
         volatility: Volatility::Immutable,
+        waits: false,
         imp: functions::record_field,
     };
     Typed::new(field.call(vec![record, lit(name)]), ty)

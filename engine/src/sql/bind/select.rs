@@ -12,6 +12,7 @@ use kalamdb_catalog::{PgType, Result, SqlError, SqlState};
 use super::from::unique_in;
 use super::group::contains_aggregate;
 use super::limit::Tail;
+use super::locking::{self, Locked, Unlockable, not_allowed_with};
 use super::scope::{Clause, Ctx, OuterRef, Relation, Scope};
 use super::typed::{Kind, Typed};
 use super::{Binder, fold};
@@ -96,16 +97,24 @@ impl Binder<'_> {
     }
 
     fn with_and_body(&mut self, query: &ast::Query, env: Env<'_>, modifying: bool) -> Result<BoundQuery> {
-        if !query.locks.is_empty() {
-            return Err(SqlError::unsupported("SELECT ... FOR UPDATE/SHARE"));
-        }
         if let Some(with) = &query.with {
             self.bind_with(with, env, modifying)?;
         }
         let tail = self.tail_of(query)?;
         match query.body.as_ref() {
-            SetExpr::Select(select) => self.bind_select(select, tail, env),
+            SetExpr::Select(select) => match locking::into_subqueries(select, &query.locks) {
+                Some(select) => self.bind_select(&select, tail, env),
+                None => self.bind_select(select, tail, env),
+            },
             body => {
+                if let Some(clause) = query.locks.first() {
+                    return Err(match body {
+                        SetExpr::Values(_) => not_allowed_with(clause, "VALUES"),
+                        SetExpr::SetOperation { .. } => not_allowed_with(clause, "UNION/INTERSECT/EXCEPT"),
+                        _ => SqlError::unsupported("a locking clause here"),
+                    }
+                    .without_position());
+                }
                 let bound = self.set_expr(body, env)?;
                 self.finish_set(bound, tail, env)
             }
@@ -242,10 +251,12 @@ impl Binder<'_> {
             && select.distinct.is_none()
             && keys.is_empty()
             && !tail.limits()
+            && tail.locks.is_empty()
             && applies.borrow().is_empty()
             && filter.is_some() == select.selection.is_some();
 
-        let aggregated = groups.is_some() || having.is_some() || {
+        let grouped = groups.is_some();
+        let aggregated = grouped || having.is_some() || {
             let above = targets.iter().map(|t| &t.typed.expr);
             let above = above.chain(keys.iter().filter_map(|(k, _)| k.expr())).chain(sets.iter().map(|s| &s.list));
             let applies = applies.borrow();
@@ -276,19 +287,28 @@ impl Binder<'_> {
         } else {
             plan = self.attach(plan, outside)?;
         }
+        let unlockable = Unlockable {
+            distinct: select.distinct.is_some(),
+            grouped,
+            having: select.having.is_some(),
+            aggregated,
+            windowed: false,
+            sets: !sets.is_empty(),
+        };
         let plain = plan.clone();
         let mut above: Vec<&mut Expr> = targets.iter_mut().map(|t| &mut t.typed.expr).collect();
         above.extend(keys.iter_mut().filter_map(|(k, _)| k.expr_mut()));
         above.extend(sets.iter_mut().map(|s| &mut s.list));
         plan = self.window_stage(plan, above)?;
         let windowed = plain != plan;
+        let locked = self.locked(tail.locks, select, scope, &Unlockable { windowed, ..unlockable })?;
         plan = self.attach_sets(plan, sets)?;
         let simple = match scope.relations.as_slice() {
             [only] if simple_shape && !aggregated && !windowed => simple_select(only, filter, &targets),
             _ => None,
         };
         let distinct = matches!(select.distinct, Some(ast::Distinct::Distinct));
-        let mut bound = self.project(plan, targets, keys, distinct, distinct_on, tail, env)?;
+        let mut bound = self.project(plan, targets, keys, distinct, distinct_on, tail, env, locked)?;
         bound.simple = simple;
         Ok(bound)
     }
@@ -304,6 +324,7 @@ impl Binder<'_> {
         distinct_on: Option<Vec<Expr>>,
         tail: Tail<'_>,
         env: Env<'_>,
+        locked: Vec<Locked>,
     ) -> Result<BoundQuery> {
         let mut names: Vec<String> = Vec::new();
         let mut exprs = Vec::new();
@@ -342,6 +363,12 @@ impl Binder<'_> {
             names.push(name.clone());
             on.push(Expr::Column(DfColumn::new_unqualified(name)));
         }
+        let first_locked = exprs.len();
+        for column in locked.iter().flat_map(Locked::columns) {
+            let name = unique_in(&names, "locked row");
+            exprs.push(column.alias(&name));
+            names.push(name);
+        }
         let mut plan = planning(LogicalPlanBuilder::from(plan).project(exprs).and_then(|b| b.build()))?;
         let columns: Vec<Column> = targets
             .iter()
@@ -360,7 +387,8 @@ impl Binder<'_> {
         if distinct_on.is_some() {
             plan = first_of_each(plan, on, sorts.clone())?;
         }
-        plan = self.sort_and_limit(plan, sorts, tail, env)?;
+        let locked = (!locked.is_empty()).then_some((locked, first_locked));
+        plan = self.sort_and_limit(plan, sorts, tail, env, locked)?;
         if plan.schema().fields().len() > visible {
             let keep = names[..visible].iter().map(|n| Expr::Column(DfColumn::new_unqualified(n.clone())));
             plan = planning(LogicalPlanBuilder::from(plan).project(keep).and_then(|b| b.build()))?;
@@ -650,7 +678,7 @@ impl Binder<'_> {
             };
             sorts.push(self.sort_expr(targets[i].typed.clone(), &item.options)?);
         }
-        bound.plan = self.sort_and_limit(bound.plan, sorts, tail, env)?;
+        bound.plan = self.sort_and_limit(bound.plan, sorts, tail, env, None)?;
         bound.simple = None;
         Ok(bound)
     }

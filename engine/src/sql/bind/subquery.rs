@@ -272,6 +272,7 @@ impl Binder<'_> {
             typmod: -1,
             explicit: false,
             volatility: functions::Volatility::Immutable,
+            waits: false,
             imp,
         };
         let expr = self.fold_constant(resolved.call(vec![needle.expr, list.expr]))?;

@@ -220,6 +220,7 @@ impl Binder<'_> {
             .collect::<Result<_, _>>()
             .map_err(|e| SqlError::internal(e.to_string()))?;
         let call = Call {
+            locker: None,
             session: self.session,
             rows: 1,
             arg_types: &resolved.args,

@@ -1,6 +1,6 @@
 //! The bytes of COPY (manual, COPY, "File Formats"): text, CSV and binary, in both directions.
 //!
-//! [`CopyParser`] takes input in any chunking and gives whole rows of typed values to a [`CopySink`]; [`CopyWriter`]
+//! [`CopyParser`] takes input in any chunking and gives whole rows of typed values to a `CopySink`; [`CopyWriter`]
 //! turns batches into bytes; [`parse_copy_options`] checks the options. Errors name relation, line and column as
 //! PostgreSQL's do. Neither side allocates per value.
 

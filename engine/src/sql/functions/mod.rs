@@ -5,6 +5,7 @@
 //! same rows. An implementation sees whole Arrow arrays, one per argument, all `call.rows` long.
 
 pub mod adapt;
+pub(crate) mod advisory;
 mod aggregates;
 mod arithmetic;
 mod arrays;
@@ -36,6 +37,7 @@ pub(crate) use special::row_count;
 pub use special::{any_all, make_array, ordinals};
 
 use crate::session::SessionContext;
+use crate::txn::RowLocker;
 
 /// pg_proc.provolatile.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -48,6 +50,8 @@ pub enum Volatility {
 /// What an implementation is told besides its arguments.
 pub struct Call<'a> {
     pub session: &'a SessionContext,
+    /// The transaction's locks. None where an expression is evaluated outside a statement.
+    pub locker: Option<&'a RowLocker>,
     /// Length of every argument array and of the result.
     pub rows: usize,
     /// Declared types of the arguments after resolution (polymorphic ones made concrete).
@@ -77,6 +81,8 @@ pub struct FnDef {
     pub returns_set: bool,
     pub volatility: Volatility,
     pub strict: bool,
+    /// May have to wait: carried out by `advisory::wait_and_lock`, not by `imp`.
+    pub waits: bool,
     pub imp: ScalarImpl,
 }
 
@@ -135,6 +141,7 @@ impl FnDef {
             returns_set: false,
             volatility: Volatility::Immutable,
             strict: true,
+            waits: false,
             imp,
         }
     }
@@ -145,6 +152,10 @@ impl FnDef {
 
     pub const fn volatile(self) -> FnDef {
         FnDef { volatility: Volatility::Volatile, ..self }
+    }
+
+    pub const fn waiting(self) -> FnDef {
+        FnDef { waits: true, ..self }
     }
 
     /// Called on NULL arguments too.
@@ -187,6 +198,7 @@ impl OpDef {
 }
 
 static FUNCTIONS: &[&[FnDef]] = &[
+    advisory::FUNCTIONS,
     arrays::FUNCTIONS,
     catalog::FUNCTIONS,
     datetime::FUNCTIONS,

@@ -1,4 +1,4 @@
-//! Functions that act on the session: set_config, pg_sleep, and the advisory unlock that connection pools send.
+//! Functions that act on sessions: set_config, pg_sleep, pg_cancel_backend.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -17,7 +17,6 @@ pub(super) static FUNCTIONS: &[FnDef] = &[
     FnDef::new(2626, "pg_sleep", &[PgType::FLOAT8], PgType::VOID, pg_sleep).volatile(),
     FnDef::new(2171, "pg_cancel_backend", &[PgType::INT4], PgType::BOOL, pg_cancel_backend).volatile(),
     FnDef::new(2096, "pg_terminate_backend", &[PgType::INT4], PgType::BOOL, pg_terminate_backend).volatile(),
-    FnDef::new(2892, "pg_advisory_unlock_all", &[], PgType::VOID, unlock_all).volatile(),
 ];
 
 /// set_config(name, value, is_local): SET as a function; a NULL value is DEFAULT.
@@ -83,9 +82,4 @@ fn signal(call: &Call<'_>, args: &[ArrayRef], reach: impl Fn(&dyn Peers, i32) ->
         Some(found)
     });
     Ok(Arc::new(reached.collect::<BooleanArray>()))
-}
-
-/// No advisory lock can be held: the functions that take them are refused (42883).
-fn unlock_all(call: &Call<'_>, _: &[ArrayRef]) -> Result<ArrayRef> {
-    Ok(Arc::new(StringArray::from_iter_values(vec![""; call.rows])))
 }

@@ -121,6 +121,7 @@ pub fn ordinals(lists: Vec<Expr>) -> Expr {
         typmod: -1,
         explicit: false,
         volatility: Volatility::Immutable,
+        waits: false,
         imp: count_up,
     }
     .call(lists)

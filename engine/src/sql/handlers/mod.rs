@@ -8,6 +8,7 @@ pub(crate) mod ddl;
 pub(crate) mod dml;
 pub(crate) mod drop;
 pub(crate) mod explain;
+pub(crate) mod lock;
 pub(crate) mod prepare;
 pub(crate) mod rewrite;
 pub(crate) mod schema;

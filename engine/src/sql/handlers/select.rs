@@ -12,10 +12,12 @@ use crate::sql::{Column, Response};
 
 /// What a plan of the session's current statement runs with.
 pub(crate) fn statement_context(session: &mut Session) -> Result<Arc<StatementContext>> {
-    let reader = session.open_transaction()?.reader();
+    let transaction = session.open_transaction()?;
+    let (reader, locker) = (transaction.reader(), transaction.locker());
     Ok(Arc::new(StatementContext {
         session: Arc::clone(session.context()),
         reader,
+        locker,
         cancel: session.cancel_handle(),
         columns: Arc::clone(&session.app().engine.columns),
         returned: Default::default(),

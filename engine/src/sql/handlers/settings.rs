@@ -8,7 +8,7 @@ use kalamdb_catalog::{PgType, Result, SqlError, SqlState};
 
 use crate::session::{Session, SessionContext, Vars};
 use crate::sql::execute::complete;
-use crate::sql::statement::{IsolationLevel, TransactionModes};
+use crate::sql::statement::TransactionModes;
 use crate::sql::{Column, Response};
 
 /// A result column that no table has.
@@ -34,9 +34,10 @@ pub(crate) fn set(session: &mut Session, name: &str, value: Option<&str>, local:
             "SET LOCAL can only be used in transaction blocks",
         ));
     }
-    session.transaction()?;
+    session.begin_utility()?;
     let mut vars = Vars::clone(&session.context().vars());
     vars.set(name, value, local)?;
+    session.check_new_modes(&vars)?;
     session.context().set_vars(vars);
     complete("SET")
 }
@@ -49,28 +50,27 @@ pub(crate) fn set_transaction(session: &mut Session, modes: TransactionModes, wh
                 "SET TRANSACTION can only be used in transaction blocks",
             ));
         }
-        session.transaction()?;
+        session.begin_utility()?;
         session.set_modes(modes)?;
         return complete("SET");
     }
-    session.transaction()?;
+    session.begin_utility()?;
     let mut vars = Vars::clone(&session.context().vars());
     if let Some(level) = modes.isolation {
-        let name = match level {
-            IsolationLevel::ReadCommitted => "read committed",
-            IsolationLevel::RepeatableRead => "repeatable read",
-        };
-        vars.set("default_transaction_isolation", Some(name), false)?;
+        vars.set("default_transaction_isolation", Some(level.name()), false)?;
     }
     if let Some(read_only) = modes.read_only {
         vars.set("default_transaction_read_only", Some(if read_only { "on" } else { "off" }), false)?;
+    }
+    if let Some(deferrable) = modes.deferrable {
+        vars.set("default_transaction_deferrable", Some(if deferrable { "on" } else { "off" }), false)?;
     }
     session.context().set_vars(vars);
     complete("SET")
 }
 
 pub(crate) fn reset(session: &mut Session, name: Option<&str>) -> Result<Response> {
-    session.transaction()?;
+    session.begin_utility()?;
     let mut vars = Vars::clone(&session.context().vars());
     match name {
         Some(name) => vars.set(name, None, false)?,
@@ -115,6 +115,9 @@ pub(crate) fn discard(session: &mut Session, what: &str) -> Result<Response> {
         "all" => {
             session.prevent_in_block("DISCARD ALL")?;
             session.close_all_statements();
+            if let Some(locks) = &session.context().locks {
+                locks.unlock_all();
+            }
             reset(session, None)?;
             complete("DISCARD ALL")
         }

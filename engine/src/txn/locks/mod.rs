@@ -111,7 +111,7 @@ impl Locks {
 }
 
 /// What to do about a lock that is not free.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub enum IfLocked {
     Wait,
     /// 55P03, with the message made of these words.
@@ -177,6 +177,7 @@ impl Held {
         match self.request(tag, mode, if_locked == IfLocked::Wait)? {
             Request::Granted | Request::Held => Ok(Locked::Free),
             Request::Refused => Ok(Locked::No),
+            Request::Deadlock => Err(wait::deadlock()),
             Request::Queued(ticket) => {
                 let counted = Counted::new(&self.locks, tag, mode);
                 self.locks.waits.wait(&self.locks.table, ticket, &*self.client).await?;
@@ -296,31 +297,56 @@ impl Drop for Counted<'_> {
 pub struct SessionLocks {
     owner: Owner,
     locks: Arc<Locks>,
-    client: Arc<dyn LockClient>,
     held: Mutex<HashMap<(AdvisoryKey, LockMode), u32>>,
 }
 
 impl SessionLocks {
-    pub(super) fn new(pid: i32, locks: Arc<Locks>, client: Arc<dyn LockClient>) -> SessionLocks {
-        SessionLocks { owner: Owner::new(pid, 0), locks, client, held: Mutex::default() }
+    pub(super) fn new(pid: i32, locks: Arc<Locks>) -> SessionLocks {
+        SessionLocks { owner: Owner::new(pid, 0), locks, held: Mutex::default() }
     }
 
-    /// pg_advisory_lock and its kin: waits, or with [`IfLocked::Skip`] says whether it has the lock.
-    pub async fn lock(&self, key: AdvisoryKey, mode: LockMode, if_locked: IfLocked) -> Result<bool> {
-        if let Some(count) = self.held.lock().get_mut(&(key, mode)) {
+    /// Takes a lock if that is possible at once.
+    pub fn try_lock(&self, key: AdvisoryKey, mode: LockMode) -> Result<bool> {
+        self.request(key, mode, false).map(|request| !matches!(request, Request::Refused))
+    }
+
+    /// Takes a lock; `client` is the session, which may be told to give up. True if it has been taken.
+    pub async fn lock(
+        &self,
+        client: &dyn LockClient,
+        key: AdvisoryKey,
+        mode: LockMode,
+        if_locked: IfLocked,
+    ) -> Result<bool> {
+        match self.request(key, mode, if_locked == IfLocked::Wait)? {
+            Request::Refused => Ok(false),
+            Request::Queued(ticket) => {
+                self.locks.waits.wait(&self.locks.table, ticket, client).await?;
+                self.held.lock().insert((key, mode), 1);
+                Ok(true)
+            }
+            _ => Ok(true),
+        }
+    }
+
+    /// Asks for a lock and counts it if it is granted.
+    fn request(&self, key: AdvisoryKey, mode: LockMode, queue: bool) -> Result<Request> {
+        let mut held = self.held.lock();
+        if let Some(count) = held.get_mut(&(key, mode)) {
             *count += 1;
-            return Ok(true);
+            return Ok(Request::Held);
         }
         let tag = LockTag::Advisory(key);
-        match self.locks.table.request(self.owner, tag, mode, if_locked == IfLocked::Wait) {
-            Request::Granted => {}
+        let request = self.locks.table.request(self.owner, tag, mode, queue);
+        match request {
             // A stronger one is held: this one is noted besides, to be given back by itself.
             Request::Held => self.locks.table.add(self.owner, tag, mode),
-            Request::Refused => return Ok(false),
-            Request::Queued(ticket) => self.locks.waits.wait(&self.locks.table, ticket, &*self.client).await?,
+            Request::Granted => {}
+            Request::Refused | Request::Queued(_) => return Ok(request),
+            Request::Deadlock => return Err(wait::deadlock()),
         }
-        self.held.lock().insert((key, mode), 1);
-        Ok(true)
+        held.insert((key, mode), 1);
+        Ok(request)
     }
 
     /// pg_advisory_unlock: false if the session does not hold the lock in this mode.

@@ -132,6 +132,12 @@ impl Lock {
         self.holders.as_slice().iter().any(|h| h.owner.party() == owner.party())
     }
 
+    /// The modes that an owner's party holds.
+    fn modes_of(&self, owner: Owner) -> Vec<LockMode> {
+        let mine = |h: &&Holder| h.owner.party() == owner.party();
+        self.holders.as_slice().iter().filter(mine).map(|h| h.mode).collect()
+    }
+
     fn waiters(&self) -> impl Iterator<Item = &Waiter> {
         self.queue.iter().flat_map(|q| q.iter())
     }
@@ -188,6 +194,8 @@ pub(super) enum Request {
     /// Another owner stands in the way, and nothing was queued.
     Refused,
     Queued(Ticket),
+    /// Another one waits for what this owner holds, and holds what it wants, of this very lock.
+    Deadlock,
 }
 
 /// A place in a queue.
@@ -198,6 +206,14 @@ pub(super) struct Ticket {
     pub(super) owner: Owner,
     pub(super) granted: oneshot::Receiver<()>,
     number: u64,
+}
+
+/// One who keeps another from a lock.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Blocker {
+    pub(super) owner: Owner,
+    /// His place in the queue, if he has not got the lock either.
+    pub(super) ahead: Option<u64>,
 }
 
 /// One lock of one owner, as pg_locks shows it.
@@ -261,10 +277,21 @@ impl LockTable {
         if !queue {
             return Request::Refused;
         }
+        // One who waits for what this owner holds comes after it, for else they wait for each other. Not so for rows, as
+        // in PostgreSQL, where who waits for a row waits for the end of a transaction.
+        let held = if matches!(tag, LockTag::Row { .. }) { Vec::new() } else { lock.modes_of(owner) };
+        let before = lock.waiters().position(|w| held.iter().any(|h| h.conflicts(w.mode)));
+        let stuck = |w: &Waiter| {
+            held.iter().any(|h| h.conflicts(w.mode)) && lock.modes_of(w.owner).iter().any(|h| h.conflicts(mode))
+        };
+        if lock.waiters().any(stuck) {
+            return Request::Deadlock;
+        }
         let number = self.tickets.fetch_add(1, Ordering::Relaxed);
         let (sender, granted) = oneshot::channel();
         let waiter = Waiter { ticket: number, owner, mode, granted: sender };
-        lock.queue.get_or_insert_default().push_back(waiter);
+        let queue = lock.queue.get_or_insert_default();
+        queue.insert(before.unwrap_or(queue.len()), waiter);
         Request::Queued(Ticket { tag, mode, owner, granted, number })
     }
 
@@ -318,7 +345,7 @@ impl LockTable {
     }
 
     /// Owners that keep a waiting one from its lock: those who hold it, and those ahead who want it.
-    pub(super) fn blockers(&self, ticket: u64, tag: LockTag, owner: Owner, mode: LockMode) -> Vec<Owner> {
+    pub(super) fn blockers(&self, ticket: u64, tag: LockTag, owner: Owner, mode: LockMode) -> Vec<Blocker> {
         let hash = self.hash(tag);
         let shard = self.shard(hash).lock();
         let Some(lock) = shard.get(&hash) else { return Vec::new() };
@@ -326,9 +353,26 @@ impl LockTable {
             return Vec::new();
         }
         let other = |o: Owner, m: LockMode| o.party() != owner.party() && m.conflicts(mode);
-        let holders = lock.holders.as_slice().iter().filter(|h| other(h.owner, h.mode)).map(|h| h.owner);
-        let ahead = lock.waiters().take_while(|w| w.ticket != ticket);
-        holders.chain(ahead.filter(|w| other(w.owner, w.mode)).map(|w| w.owner)).collect()
+        let holders = lock.holders.as_slice().iter().filter(|h| other(h.owner, h.mode));
+        let ahead = lock.waiters().take_while(|w| w.ticket != ticket).filter(|w| other(w.owner, w.mode));
+        let holders = holders.map(|h| Blocker { owner: h.owner, ahead: None });
+        holders.chain(ahead.map(|w| Blocker { owner: w.owner, ahead: Some(w.ticket) })).collect()
+    }
+
+    /// Lets a waiting one go ahead of another.
+    pub(super) fn overtake(&self, tag: LockTag, ticket: u64, ahead: u64) {
+        let hash = self.hash(tag);
+        let mut shard = self.shard(hash).lock();
+        let Some(lock) = shard.get_mut(&hash) else { return };
+        let Some(queue) = &mut lock.queue else { return };
+        let at = |wanted: u64| queue.iter().position(|w| w.ticket == wanted);
+        if let (Some(from), Some(to)) = (at(ticket), at(ahead))
+            && to < from
+            && let Some(waiter) = queue.remove(from)
+        {
+            queue.insert(to, waiter);
+            lock.wake();
+        }
     }
 
     /// Every lock held or waited for.

@@ -14,7 +14,7 @@ use parking_lot::Mutex;
 use tokio::time::{Instant, sleep, sleep_until};
 
 use super::mode::LockMode;
-use super::table::{LockTable, LockTag, Owner, Ticket};
+use super::table::{Blocker, LockTable, LockTag, Owner, Ticket};
 use crate::session::CancelHandle;
 
 /// The session that waits: what may end the wait, and what is said of it.
@@ -68,7 +68,7 @@ struct Waiting {
 #[derive(Debug)]
 struct Edge {
     waiting: Waiting,
-    blocker: Owner,
+    blocker: Blocker,
 }
 
 /// Takes a wait off the books, however it ends.
@@ -123,18 +123,29 @@ impl Waits {
         }
     }
 
-    /// The circle that a wait is part of, beginning with it.
+    /// The circle that a wait is part of, beginning with it. One that is there only because somebody is ahead in a queue is
+    /// opened: the one behind goes first.
     fn deadlock(&self, table: &LockTable, start: Waiting) -> Option<Vec<Edge>> {
         let waiting = self.waiting.lock();
-        let mut seen = HashSet::new();
-        let mut path = Vec::new();
-        search(&waiting, table, start, start.owner.party(), &mut seen, &mut path).then_some(path)
+        // Each time somebody overtakes somebody; there are not more pairs than that.
+        for _ in 0..waiting.len() * waiting.len() {
+            let (mut seen, mut path) = (HashSet::new(), Vec::new());
+            if !search(&waiting, table, start, start.owner.party(), &mut seen, &mut path) {
+                return None;
+            }
+            let Some((edge, ahead)) = path.iter().find_map(|e| Some((e, e.blocker.ahead?))) else {
+                return Some(path);
+            };
+            table.overtake(edge.waiting.tag, edge.waiting.ticket, ahead);
+        }
+        None
     }
 
     /// Who keeps a session waiting.
     pub(super) fn blockers_of(&self, table: &LockTable, pid: i32) -> Vec<Owner> {
         let waiting = self.waiting.lock().get(&Owner::new(pid, 0).party()).copied();
-        waiting.map_or_else(Vec::new, |w| table.blockers(w.ticket, w.tag, w.owner, w.mode))
+        let blockers = waiting.map_or_else(Vec::new, |w| table.blockers(w.ticket, w.tag, w.owner, w.mode));
+        blockers.into_iter().map(|b| b.owner).collect()
     }
 }
 
@@ -150,11 +161,12 @@ fn search(
 ) -> bool {
     for blocker in table.blockers(at.ticket, at.tag, at.owner, at.mode) {
         path.push(Edge { waiting: at, blocker });
-        if blocker.party() == home {
+        let party = blocker.owner.party();
+        if party == home {
             return true;
         }
-        if seen.insert(blocker.party())
-            && let Some(next) = waiting.get(&blocker.party())
+        if seen.insert(party)
+            && let Some(next) = waiting.get(&party)
             && search(waiting, table, *next, home, seen, path)
         {
             return true;
@@ -171,7 +183,7 @@ fn deadlock_error(circle: &[Edge], client: &dyn LockClient) -> SqlError {
         lines.push(format!(
             "Process {} waits for {mode} on {what}; blocked by process {}.",
             edge.waiting.owner.pid(),
-            edge.blocker.pid()
+            edge.blocker.owner.pid()
         ));
     }
     for edge in circle {
@@ -180,8 +192,11 @@ fn deadlock_error(circle: &[Edge], client: &dyn LockClient) -> SqlError {
             lines.push(format!("Process {pid}: {statement}"));
         }
     }
+    deadlock().detail(lines.join("\n"))
+}
+
+pub(super) fn deadlock() -> SqlError {
     SqlError::new(SqlState::T_R_DEADLOCK_DETECTED, "deadlock detected")
-        .detail(lines.join("\n"))
         .hint("Run the transactions' statements in one order, or try the transaction again.")
 }
 
@@ -189,7 +204,7 @@ fn deadlock_error(circle: &[Edge], client: &dyn LockClient) -> SqlError {
 fn describe(edge: &Edge) -> (&'static str, String) {
     let mode = edge.waiting.mode.name();
     match edge.waiting.tag {
-        LockTag::Row { .. } => ("ShareLock", format!("transaction {}", edge.blocker.transaction())),
+        LockTag::Row { .. } => ("ShareLock", format!("transaction {}", edge.blocker.owner.transaction())),
         LockTag::Table(oid) => (mode, format!("relation {oid}")),
         LockTag::Advisory(key) => (mode, format!("advisory lock {key}")),
     }

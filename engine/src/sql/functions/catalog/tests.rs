@@ -14,7 +14,8 @@ use crate::sql::functions::{self, Call};
 fn call(name: &str, types: &[PgType], args: &[ArrayRef]) -> Result<String> {
     let session = session(1);
     let f = functions::all().find(|f| f.name == name && f.args == types).unwrap();
-    let call = Call { session: &session, rows: 1, arg_types: types, ret: f.ret, typmod: -1, explicit: false };
+    let call =
+        Call { session: &session, locker: None, rows: 1, arg_types: types, ret: f.ret, typmod: -1, explicit: false };
     let result = (f.imp)(&call, args)?;
     Ok(if result.is_null(0) { "NULL".to_owned() } else { array_value_to_string(&result, 0).unwrap() })
 }
@@ -188,7 +189,8 @@ fn privileges_are_granted_on_what_exists() {
 fn schemas_are_those_of_the_path() {
     let f = functions::all().find(|f| f.name == "current_schemas").unwrap();
     let session = session(0);
-    let call = Call { session: &session, rows: 1, arg_types: f.args, ret: f.ret, typmod: -1, explicit: false };
+    let call =
+        Call { session: &session, locker: None, rows: 1, arg_types: f.args, ret: f.ret, typmod: -1, explicit: false };
     let args: ArrayRef = Arc::new(datafusion::arrow::array::BooleanArray::from(vec![true]));
     let result = (f.imp)(&call, &[args]).unwrap();
     let names = result.as_list::<i32>().value(0);

@@ -91,7 +91,7 @@ pub(crate) fn check(cases: &[Case]) {
                 (cast.imp, cast.to)
             }
         };
-        let call = Call { session, rows: 1, arg_types: &[], ret, typmod: -1, explicit: true };
+        let call = Call { session, locker: None, rows: 1, arg_types: &[], ret, typmod: -1, explicit: true };
         let got = match imp(&call, &arrays) {
             Ok(array) => show(ret, &array, &fs),
             Err(e) => e.code().to_string(),

@@ -212,6 +212,52 @@ pub(super) fn sha512(data: &[u8]) -> Vec<u8> {
     sha2_64(start, data)
 }
 
+/// hash_bytes of PostgreSQL (hashfn.c): Jenkins' lookup3 hash of little-endian words.
+pub(super) fn hash(data: &[u8]) -> i32 {
+    let start = 0x9e37_79b9_u32.wrapping_add(data.len() as u32).wrapping_add(3_923_095);
+    let (mut a, mut b, mut c) = (start, start, start);
+    let mut blocks = data.chunks_exact(12);
+    let word = |bytes: &[u8]| bytes.iter().rev().fold(0_u32, |word, byte| word << 8 | u32::from(*byte));
+    for block in &mut blocks {
+        a = a.wrapping_add(word(&block[..4]));
+        b = b.wrapping_add(word(&block[4..8]));
+        c = c.wrapping_add(word(&block[8..]));
+        (a, b, c) = mix(a, b, c);
+    }
+    let rest = blocks.remainder();
+    let part = |from: usize, to: usize| word(rest.get(from..to.min(rest.len())).unwrap_or_default());
+    a = a.wrapping_add(part(0, 4));
+    b = b.wrapping_add(part(4, 8));
+    // The lowest byte of c is the length's.
+    c = c.wrapping_add(part(8, 11) << 8);
+    last_mix(a, b, c) as i32
+}
+
+fn mix(mut a: u32, mut b: u32, mut c: u32) -> (u32, u32, u32) {
+    for (turn, bits) in [4, 6, 8, 16, 19, 4].into_iter().enumerate() {
+        let (x, y, z) = match turn % 3 {
+            0 => (&mut a, &mut c, b),
+            1 => (&mut b, &mut a, c),
+            _ => (&mut c, &mut b, a),
+        };
+        *x = x.wrapping_sub(*y) ^ y.rotate_left(bits);
+        *y = y.wrapping_add(z);
+    }
+    (a, b, c)
+}
+
+fn last_mix(mut a: u32, mut b: u32, mut c: u32) -> u32 {
+    for (turn, bits) in [14, 11, 25, 16, 4, 14, 24].into_iter().enumerate() {
+        let (x, y) = match turn % 3 {
+            0 => (&mut c, b),
+            1 => (&mut a, c),
+            _ => (&mut b, a),
+        };
+        *x = (*x ^ y).wrapping_sub(y.rotate_left(bits));
+    }
+    c
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

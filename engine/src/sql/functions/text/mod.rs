@@ -104,6 +104,7 @@ pub(super) static FUNCTIONS: &[FnDef] = &[
     FnDef::new(1285, "quote_literal", &[ANYELEMENT], TEXT, quote::quote_any).stable(),
     FnDef::new(1289, "quote_nullable", &[TEXT], TEXT, quote::quote_nullable).called_on_null(),
     FnDef::new(1290, "quote_nullable", &[ANYELEMENT], TEXT, quote::quote_nullable).called_on_null().stable(),
+    FnDef::new(400, "hashtext", &[TEXT], PgType::INT4, |_, a| map1(a, |s: &str| Ok(digest::hash(s.as_bytes())))),
     FnDef::new(2311, "md5", &[TEXT], TEXT, |_, a| map1(a, |s: &str| Ok(digest::md5_hex(s.as_bytes())))),
     FnDef::new(2321, "md5", &[BYTEA], TEXT, |_, a| map1(a, |s: &[u8]| Ok(digest::md5_hex(s)))),
     FnDef::new(3419, "sha224", &[BYTEA], BYTEA, |_, a| map1(a, |s: &[u8]| Ok(digest::sha224(s)))),
