@@ -65,30 +65,44 @@ pub fn rows_of(change: &CatalogChange, before: &Catalog) -> Vec<CatalogWrite> {
     let count = |schema: Oid| before.tables().filter(|t| t.definition.schema == schema).count() as i64;
     let put = |table, key, row| CatalogWrite { table, key, row: Some(row) };
     let remove = |table, key| CatalogWrite { table, key, row: None };
-    // The namespace row of a schema that gains or loses a relation.
-    let recount = |schema: Oid, by: i64| {
-        before.schema(schema).map(|s| put(SystemTable::Namespaces, schema, namespace_row(s, count(schema) + by)))
-    };
     match change {
         CatalogChange::PutDatabase(d) => vec![put(SystemTable::Databases, d.oid, database_row(d))],
         CatalogChange::DropDatabase(oid) => vec![remove(SystemTable::Databases, *oid)],
         CatalogChange::PutSchema(s) => vec![put(SystemTable::Namespaces, s.oid, namespace_row(s, count(s.oid)))],
         CatalogChange::DropSchema(oid) => vec![remove(SystemTable::Namespaces, *oid)],
-        CatalogChange::PutTable(t) => {
-            let mut writes = vec![put(SystemTable::Tables, t.oid, table_row(t, before))];
-            let old = before.table(t.oid).map(|o| o.definition.schema);
-            if old != Some(t.schema) {
-                writes.extend(old.and_then(|schema| recount(schema, -1)));
-                writes.extend(recount(t.schema, 1));
-            }
-            writes
-        }
-        CatalogChange::DropTable(oid) => {
-            let mut writes = vec![remove(SystemTable::Tables, *oid)];
-            writes.extend(before.table(*oid).and_then(|t| recount(t.definition.schema, -1)));
-            writes
-        }
+        CatalogChange::PutTable(t) => vec![put(SystemTable::Tables, t.oid, table_row(t, before))],
+        CatalogChange::DropTable(oid) => vec![remove(SystemTable::Tables, *oid)],
     }
+}
+
+/// The rows of schemas that gain or lose relations by `changes`, as they are after them. Not among [`rows_of`]: two
+/// transactions may create tables in one schema, and the number counts what is committed.
+pub fn recounted(changes: &[CatalogChange], before: &Catalog) -> Vec<CatalogWrite> {
+    let mut after = before.clone();
+    let mut schemas: Vec<Oid> = Vec::new();
+    for change in changes {
+        let (oid, new) = match change {
+            CatalogChange::PutTable(t) => (t.oid, Some(t.schema)),
+            CatalogChange::DropTable(oid) => (*oid, None),
+            _ => {
+                after.apply(change);
+                continue;
+            }
+        };
+        let old = after.table(oid).map(|t| t.definition.schema);
+        if old != new {
+            schemas.extend(old.into_iter().chain(new).filter(|s| !schemas.contains(s)).collect::<Vec<_>>());
+        }
+        after.apply(change);
+    }
+    let count = |schema: Oid| after.tables().filter(|t| t.definition.schema == schema).count() as i64;
+    let row = |schema: &Oid| {
+        // Those of all databases are builtin and stay as they are.
+        let definition = after.schema(*schema).filter(|s| s.database != 0)?;
+        let row = Some(namespace_row(definition, count(*schema)));
+        Some(CatalogWrite { table: SystemTable::Namespaces, key: *schema, row })
+    };
+    schemas.iter().filter_map(row).collect()
 }
 
 /// The row writes of several changes in order. A later write of a row replaces an earlier one.
@@ -101,6 +115,10 @@ pub fn rows_of_all(changes: &[CatalogChange], before: &Catalog) -> Vec<CatalogWr
             writes.push(write);
         }
         catalog.apply(change);
+    }
+    for write in recounted(changes, before) {
+        writes.retain(|w| (w.table, w.key) != (write.table, write.key));
+        writes.push(write);
     }
     writes
 }
@@ -276,14 +294,17 @@ mod tests {
 
     #[test]
     fn namespaces_count_their_relations() {
-        let writes = rows_of(&table(16384, "t", TableKind::Shared), &bootstrap());
-        assert_eq!(writes.len(), 2);
-        assert_eq!(writes[1].row.as_ref().unwrap().last(), Some(&CatalogValue::Int8(1)));
+        let create = |oid, name| table(oid, name, TableKind::Shared);
+        let counted = |changes: &[CatalogChange], before: &Catalog| {
+            let writes = recounted(changes, before);
+            writes.into_iter().map(|w| (w.key, w.row.unwrap().pop().unwrap())).collect::<Vec<_>>()
+        };
         let mut catalog = bootstrap();
-        catalog.apply(&table(16384, "t", TableKind::Shared));
-        let writes = rows_of(&CatalogChange::DropTable(16384), &catalog);
-        assert_eq!(writes[0].row, None);
-        assert_eq!(writes[1].row.as_ref().unwrap().last(), Some(&CatalogValue::Int8(0)));
+        let both = [create(16384, "t"), create(16400, "u")];
+        assert_eq!(counted(&both, &catalog), [(PUBLIC_OID, CatalogValue::Int8(2))]);
+        both.iter().for_each(|change| catalog.apply(change));
+        assert_eq!(counted(&[CatalogChange::DropTable(16384)], &catalog), [(PUBLIC_OID, CatalogValue::Int8(1))]);
+        assert_eq!(counted(&[create(16384, "renamed")], &catalog), []);
     }
 
     #[test]

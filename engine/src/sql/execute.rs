@@ -74,8 +74,9 @@ async fn run_planned(
         handlers::check_writable(session, &format!("SELECT {words}"))?;
     }
     if !bound.modifying.is_empty() {
-        for part in &bound.modifying {
-            check_writable(session, part.dml.kind)?;
+        match &bound.plan {
+            Plan::Dml { dml, .. } => check_writable(session, dml.kind)?,
+            Plan::Query { .. } | Plan::Utility => handlers::check_writable(session, "SELECT")?,
         }
         return handlers::with::run(session, &bound, parameters).await;
     }

@@ -17,6 +17,11 @@ pub fn writes(change: &CatalogChange, before: &Catalog) -> Result<Vec<CatalogWri
     row::rows_of(change, before).into_iter().map(|w| encode(w, before)).collect()
 }
 
+/// The row writes that a commit of `changes` adds: how many relations a schema has. `before` is what is committed.
+pub fn recounted(changes: &[CatalogChange], before: &Catalog) -> Result<Vec<CatalogWrite>> {
+    row::recounted(changes, before).into_iter().map(|w| encode(w, before)).collect()
+}
+
 fn encode(write: row::CatalogWrite, catalog: &Catalog) -> Result<CatalogWrite> {
     let key = keys::encode_key(write.table.storage(), None, &[(PgType::OID, Value::Oid(write.key))]);
     let row = match write.row {

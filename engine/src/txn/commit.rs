@@ -16,7 +16,7 @@ use super::manager::Shared;
 use super::run::Run;
 use super::serial::ReadSet;
 use super::write_set::WriteSet;
-use crate::storage::{Batch, SortedRows};
+use crate::storage::{Batch, SortedRows, catalog_store};
 
 impl SortedRows for Run {
     fn table(&self) -> kalamdb_catalog::Oid {
@@ -123,8 +123,12 @@ fn write(shared: &Shared, group: &[CommitRequest], base: u64) -> Result<Vec<Stor
     let mut deleted = Vec::new();
     let (mut log_bytes, mut sync) = (0, false);
     for (request, seq) in group.iter().zip(base + 1..) {
-        log_bytes += fill(shared, &mut batch, &request.work.writes, seq, &mut deleted);
+        log_bytes += fill(shared, &mut batch, &request.work.writes, (seq, 0), &mut deleted);
         sync |= request.work.sync;
+    }
+    if let ([only], [_, ..]) = (group, changes) {
+        let counts = recount(shared, changes)?;
+        log_bytes += fill(shared, &mut batch, &counts, (base + 1, only.work.writes.len() as u32), &mut deleted);
     }
     if let [CommitRequest { work: CommitWork { run: Some(run), .. }, .. }] = group {
         log_bytes += shared.storage.write_run(run, base + 1)?;
@@ -163,11 +167,28 @@ fn remember(shared: &Shared, group: &[CommitRequest], base: u64) {
     }
 }
 
-/// Adds one transaction's rows and change log to the batch; gives the bytes of the log.
-fn fill(shared: &Shared, batch: &mut Batch, writes: &WriteSet, seq: u64, deleted: &mut Vec<(u64, Vec<u8>)>) -> usize {
+/// The rows of schemas that gain or lose relations.
+fn recount(shared: &Shared, changes: &[CatalogChange]) -> Result<WriteSet> {
+    let mut counts = WriteSet::default();
+    for write in catalog_store::recounted(changes, &shared.snapshots.current().1)? {
+        let before = shared.storage.get(&write.key, u64::MAX)?.map(|(_, row)| row);
+        counts.put(write.key.into(), write.table, before, write.row.map(Into::into));
+    }
+    Ok(counts)
+}
+
+/// Adds one transaction's rows and change log to the batch, from the change with this number on; gives the bytes of the
+/// log.
+fn fill(
+    shared: &Shared,
+    batch: &mut Batch,
+    writes: &WriteSet,
+    (seq, first): (u64, u32),
+    deleted: &mut Vec<(u64, Vec<u8>)>,
+) -> usize {
     let storage = &*shared.storage;
     let mut log_bytes = 0;
-    let mut index = 0;
+    let mut index = first;
     for (key, written) in writes.iter() {
         let (before, after) = (written.before.as_deref(), written.after.as_deref());
         if before.is_none() && after.is_none() {

@@ -94,6 +94,11 @@ impl WriteSet {
         self.rows.get(key)
     }
 
+    /// Keys written.
+    pub(super) fn len(&self) -> usize {
+        self.rows.len()
+    }
+
     pub(super) fn is_empty(&self) -> bool {
         self.rows.is_empty()
     }

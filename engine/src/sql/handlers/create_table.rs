@@ -11,7 +11,7 @@ use kalamdb_catalog::{
     TableKind,
 };
 
-use super::ddl::{change, exists, free_name, is_taken, place, relation};
+use super::ddl::{begin_attempt, change, end_attempt, exists, free_name, is_taken, place, relation};
 use super::schema::skipping;
 use crate::clock;
 use crate::limits;
@@ -30,10 +30,26 @@ pub(crate) async fn run(
     statement: &Statement,
     parameters: &[ScalarValue],
 ) -> Result<Response> {
-    let Statement { create, likes, names, no_data } = statement;
+    let create = &statement.create;
     session.transaction()?;
     super::check_writable(session, if create.query.is_some() { "CREATE TABLE AS" } else { "CREATE TABLE" })?;
     refuse_clauses(create)?;
+    loop {
+        begin_attempt(session)?;
+        let result = attempt(session, prepared, statement, parameters).await;
+        if let Some(response) = end_attempt(session, result).await? {
+            return Ok(response);
+        }
+    }
+}
+
+async fn attempt(
+    session: &mut Session,
+    prepared: &PreparedStatement,
+    statement: &Statement,
+    parameters: &[ScalarValue],
+) -> Result<Response> {
+    let Statement { create, likes, names, no_data } = statement;
     let (schema, name) = place(session, &create.name)?;
     let tag = if create.query.is_some() { "SELECT" } else { "CREATE TABLE" };
     if is_taken(session, schema.oid, &name) {

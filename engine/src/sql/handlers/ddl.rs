@@ -25,22 +25,35 @@ pub(crate) async fn run(
     session.transaction()?;
     super::check_writable(session, verb(statement))?;
     loop {
-        session.open_transaction()?.savepoint(STATEMENT)?;
+        begin_attempt(session)?;
         let result = attempt(session, prepared, statement).await;
-        let txn = session.open_transaction()?;
-        if result.is_err() {
-            txn.undo_to_last_savepoint();
+        if let Some(response) = end_attempt(session, result).await? {
+            return Ok(response);
         }
-        txn.release_last_savepoint();
-        match result {
-            // Others were at what it needs: it begins anew when they are done.
-            Err(error) if !txn.before_retry().await? => return Err(error),
-            Err(_) => {
-                session.context().take_notices();
-                session.transaction()?;
-            }
-            Ok(response) => return Ok(response),
+    }
+}
+
+/// DDL runs until nobody stands in its way. Where others are at what it needs, it is undone, waits for them, and begins
+/// anew: what it has looked at may be another by then.
+pub(crate) fn begin_attempt(session: &mut Session) -> Result<()> {
+    session.open_transaction()?.savepoint(STATEMENT)
+}
+
+/// The response; None if the statement is to begin anew.
+pub(crate) async fn end_attempt(session: &mut Session, result: Result<Response>) -> Result<Option<Response>> {
+    let txn = session.open_transaction()?;
+    if result.is_err() {
+        txn.undo_to_last_savepoint();
+    }
+    txn.release_last_savepoint();
+    match result {
+        Err(error) if !txn.before_retry().await? => Err(error),
+        Err(_) => {
+            session.context().take_notices();
+            session.transaction()?;
+            Ok(None)
         }
+        Ok(response) => Ok(Some(response)),
     }
 }
 

@@ -4,7 +4,7 @@
 //! share a lock, which can only make somebody wait who need not.
 //!
 //! Whoever asks is granted if no other owner holds or, ahead in the queue, wants a mode that excludes his; an owner that
-//! has a lock on the same thing already does not queue behind those who wait for him. When a lock goes, the queue is
+//! holds a lock that others wait for is ahead of them. When a lock goes, the queue is
 //! gone through from its front in the same way.
 
 use std::collections::hash_map::Entry;
@@ -128,10 +128,6 @@ impl Lock {
         self.holders.as_slice().iter().any(|h| h.owner.party() != owner.party() && h.mode.conflicts(mode))
     }
 
-    fn is_held_by_party(&self, owner: Owner) -> bool {
-        self.holders.as_slice().iter().any(|h| h.owner.party() == owner.party())
-    }
-
     /// The modes that an owner's party holds.
     fn modes_of(&self, owner: Owner) -> Vec<LockMode> {
         let mine = |h: &&Holder| h.owner.party() == owner.party();
@@ -143,8 +139,14 @@ impl Lock {
     }
 
     fn must_wait(&self, owner: Owner, mode: LockMode) -> bool {
-        let ahead = || self.waiters().any(|w| w.owner.party() != owner.party() && w.mode.conflicts(mode));
-        self.excluded(owner, mode) || (self.queue.is_some() && !self.is_held_by_party(owner) && ahead())
+        self.excluded(owner, mode) || (self.queue.is_some() && self.queues_behind(owner, mode, self.waiters()))
+    }
+
+    /// True if somebody ahead wants what excludes this. One who waits for what this owner holds is not ahead of it.
+    fn queues_behind<'a>(&self, owner: Owner, mode: LockMode, queue: impl Iterator<Item = &'a Waiter>) -> bool {
+        let held = self.modes_of(owner);
+        let mut ahead = queue.take_while(|w| !held.iter().any(|h| h.conflicts(w.mode)));
+        ahead.any(|w| w.owner.party() != owner.party() && w.mode.conflicts(mode))
     }
 
     /// Grants what can be granted, in the order of the queue.
@@ -152,8 +154,8 @@ impl Lock {
         let Some(mut queue) = self.queue.take() else { return };
         let mut left: VecDeque<Waiter> = VecDeque::new();
         while let Some(waiter) = queue.pop_front() {
-            let passed = left.iter().any(|w| w.owner.party() != waiter.owner.party() && w.mode.conflicts(waiter.mode));
-            if (passed && !self.is_held_by_party(waiter.owner)) || self.excluded(waiter.owner, waiter.mode) {
+            let (owner, mode) = (waiter.owner, waiter.mode);
+            if self.queues_behind(owner, mode, left.iter()) || self.excluded(owner, mode) {
                 left.push_back(waiter);
                 continue;
             }
