@@ -134,6 +134,13 @@ impl Session {
     pub async fn prepare(&mut self, statement: &ParsedStatement, declared: &[u32]) -> Result<Arc<Prepared>> {
         self.check_usable(&statement.statement)?;
         self.begin_statement();
+        // What others have committed meanwhile lies under a transaction's own changes.
+        if let State::Implicit(txn) | State::Block(txn) = &self.state
+            && !txn.changes().is_empty()
+            && !self.repeatable()
+        {
+            self.begin_utility()?;
+        }
         let mut prepared = self.prepare_now(statement, declared)?;
         // What a statement means depends on tables that somebody may be changing.
         while self.app.txns.any_exclusive_lock() {
