@@ -20,7 +20,7 @@ pub use locks::{AdvisoryKey, IfLocked, LockClient, LockInfo, LockMode, LockTag, 
 pub use manager::{ChangeLogOptions, TxnManager, TxnOptions};
 pub use reader::{TxnReader, TxnScan};
 pub use row_lock::{RowLocker, RowState};
-pub use statement::{ApplyOutcome, InsertOutcome, StatementWrites, TableRef};
+pub use statement::{ApplyOutcome, Existing, InsertOutcome, StatementWrites, TableRef};
 pub use transaction::{CatalogWrite, Isolation, Transaction};
 
 #[cfg(test)]

@@ -42,6 +42,15 @@ pub enum InsertOutcome {
     Duplicate,
 }
 
+/// What an INSERT finds under its key.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Existing {
+    Nothing,
+    Row(Bytes),
+    /// A row that this very statement has written.
+    ThisStatement,
+}
+
 /// What became of a statement.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum ApplyOutcome {
@@ -172,6 +181,27 @@ impl StatementWrites {
         }
         self.ops.insert(key, Op { table: table.oid, old: None, new: Some(row), moved: false, clash: None });
         Ok(InsertOutcome::Ok)
+    }
+
+    /// What is there under a key that is locked: for INSERT ... ON CONFLICT. 40001 above READ COMMITTED for a row that the
+    /// snapshot does not see.
+    pub fn existing(&mut self, table: &TableRef, key: &[u8]) -> Result<Existing> {
+        self.spill();
+        if self.ops.get(key).is_some_and(|op| op.new.is_some()) {
+            return Ok(Existing::ThisStatement);
+        }
+        if let Some(written) = self.reader.writes.get(key) {
+            return Ok(written.after.clone().map_or(Existing::Nothing, Existing::Row));
+        }
+        self.share(table.oid)?;
+        let Some((seq, row)) = self.reader.storage.get(key, u64::MAX)? else { return Ok(Existing::Nothing) };
+        if let Some(reads) = &self.reader.reads {
+            reads.point(key);
+        }
+        if seq > self.reader.snapshot_seq() && self.isolation != Isolation::ReadCommitted {
+            return Err(conflict());
+        }
+        Ok(Existing::Row(row))
     }
 
     /// Replaces a row that is locked. Ok(false) if this statement has updated or deleted it already: the first time counts,

@@ -11,6 +11,7 @@ use datafusion::logical_expr::{Expr, LogicalPlan, LogicalPlanBuilder};
 use datafusion::sql::sqlparser::ast;
 use kalamdb_catalog::{CachedTableData, ColumnDefinition, PgType, Result, SqlError, SqlState};
 
+use super::conflict::BoundConflict;
 use super::scope::{Clause, Relation, Scope, ScopeColumn};
 use super::select::{BoundQuery, Env, Target};
 use super::subquery::Apply;
@@ -39,6 +40,8 @@ pub(crate) struct BoundDml {
     /// The scan of `table` in `plan`: see `providers::source`. 0 for INSERT.
     pub mark: u32,
     pub returning: Option<Vec<Column>>,
+    /// ON CONFLICT.
+    pub conflict: Option<Box<BoundConflict>>,
     /// For statements that `fast` may serve: no subquery, no FROM.
     pub simple: Option<Box<SimpleDml>>,
 }
@@ -73,10 +76,19 @@ impl Binder<'_> {
         let source = self.insert_source(insert, &table, &wanted);
         self.ctes.truncate(depth);
         let (plan, rows) = source?;
+        let mut conflict = match &insert.on {
+            Some(on) => Some(Box::new(self.conflict(&table, alias.as_deref(), on)?)),
+            None => None,
+        };
         let (plan, returning, exprs) =
             self.returning(plan, &table, alias, insert.returning.as_deref(), 0, &Scope::default())?;
-        let simple = rows.map(|rows| Box::new(SimpleDml { filter: None, rows, returning: exprs }));
-        Ok(BoundDml { kind: DmlKind::Insert, table, plan, mark: 0, returning, simple })
+        if let Some(conflict) = &mut conflict {
+            conflict.returning.clone_from(&exprs);
+        }
+        let simple = rows
+            .filter(|_| conflict.is_none())
+            .map(|rows| Box::new(SimpleDml { filter: None, rows, returning: exprs }));
+        Ok(BoundDml { kind: DmlKind::Insert, table, plan, mark: 0, returning, conflict, simple })
     }
 
     /// The table a statement writes: never a view or a system table.
@@ -346,7 +358,15 @@ impl Binder<'_> {
             self.returning(plan, &table, alias.as_ref().map(|a| fold(&a.name)), update.returning.as_deref(), 2, &rest)?;
         let simple = (from.is_empty() && plain && simple_set)
             .then(|| Box::new(SimpleDml { filter, rows: vec![values], returning: shown }));
-        Ok(BoundDml { kind: DmlKind::Update, table, plan, mark: target.base.map_or(0, |b| b.mark), returning, simple })
+        Ok(BoundDml {
+            kind: DmlKind::Update,
+            table,
+            plan,
+            mark: target.base.map_or(0, |b| b.mark),
+            returning,
+            conflict: None,
+            simple,
+        })
     }
 
     pub(crate) fn delete(&mut self, delete: &ast::Delete) -> Result<BoundDml> {
@@ -386,7 +406,15 @@ impl Binder<'_> {
         let returning = items.map(columns_of);
         let simple =
             (using.is_empty() && plain).then(|| Box::new(SimpleDml { filter, rows: Vec::new(), returning: shown }));
-        Ok(BoundDml { kind: DmlKind::Delete, table, plan, mark: target.base.map_or(0, |b| b.mark), returning, simple })
+        Ok(BoundDml {
+            kind: DmlKind::Delete,
+            table,
+            plan,
+            mark: target.base.map_or(0, |b| b.mark),
+            returning,
+            conflict: None,
+            simple,
+        })
     }
 
     /// The target joined with FROM or USING: (its relation, the plan, the scope with the target first).
@@ -434,7 +462,7 @@ impl Binder<'_> {
         Ok((plan, Some(condition), plain))
     }
 
-    fn assignments(
+    pub(super) fn assignments(
         &mut self,
         assignments: &[ast::Assignment],
         table: &CachedTableData,
@@ -680,7 +708,6 @@ fn contains_subquery(e: &ast::Expr) -> bool {
 
 fn refuse_insert_clauses(insert: &ast::Insert) -> Result<()> {
     let refused = [
-        (insert.on.is_some(), "INSERT ... ON CONFLICT"),
         (insert.or.is_some() || insert.ignore || insert.overwrite || insert.replace_into, "INSERT OR ..."),
         (insert.partitioned.is_some() || !insert.after_columns.is_empty(), "INSERT ... PARTITION"),
         (!insert.assignments.is_empty(), "INSERT ... SET"),

@@ -7,6 +7,7 @@
 //! - `scope` holds what names mean; `expr`, `row`, `func`, `subquery` bind expressions; `resolve` picks overloads
 //! - `from`, `select`, `group`, `window`, `setop` `limit`, `sets` bind queries; `dml` the statements that write
 
+mod conflict;
 mod constant;
 mod copy;
 mod dml;
@@ -44,6 +45,7 @@ use crate::session::SessionContext;
 use crate::sql::Column;
 use crate::txn::LockMode;
 
+pub(crate) use conflict::{ConflictUpdate, conflict_schema, new_row_schema};
 pub(crate) use dml::live_position;
 pub(super) use dml::{BoundDml, DmlKind, SimpleDml};
 pub(super) use limit::negative_row_count;

@@ -10,6 +10,7 @@ use datafusion::common::ScalarValue;
 use futures::TryStreamExt;
 use kalamdb_catalog::{CachedTableData, PgType, Result, SqlError, SqlState};
 
+use super::upsert::Upsert;
 use crate::context::AppContext;
 use crate::providers::Substitute;
 use crate::session::Session;
@@ -17,7 +18,7 @@ use crate::sql::bind::{BoundDml, DmlKind};
 use crate::sql::plan::StatementContext;
 use crate::sql::{Column, Response};
 use crate::storage::{RowLayout, keys};
-use crate::txn::{ApplyOutcome, InsertOutcome, LockMode, RowState, StatementWrites, TableRef};
+use crate::txn::{ApplyOutcome, Existing, InsertOutcome, LockMode, RowState, StatementWrites, TableRef};
 use crate::types::{FormatSettings, Value, write_text};
 
 pub(crate) async fn run(session: &mut Session, dml: &BoundDml, parameters: &[ScalarValue]) -> Result<Response> {
@@ -40,21 +41,23 @@ pub(super) async fn collect(
 ) -> Result<(usize, Vec<RecordBatch>)> {
     let mut rows = session.app().engine.run(&dml.plan, parameters, Arc::clone(&statement)).await?;
     let mut done = Done { count: 0, shown: Vec::new() };
+    let upsert = Upsert::new(session, dml, &target.types, parameters)?;
     let again = Again { app: Arc::clone(session.app()), dml, parameters, statement };
     while let Some(batch) = rows.try_next().await? {
-        match dml.kind {
-            DmlKind::Insert => target.insert_rows(session, writes, dml, &batch, &mut done).await?,
-            DmlKind::Update | DmlKind::Delete => target.change_rows(writes, &again, &batch, &mut done).await?,
+        match (dml.kind, &upsert) {
+            (DmlKind::Insert, Some(upsert)) => upsert.rows(session, target, writes, &batch, &mut done).await?,
+            (DmlKind::Insert, None) => target.insert_rows(session, writes, dml, &batch, &mut done).await?,
+            (DmlKind::Update | DmlKind::Delete, _) => target.change_rows(writes, &again, &batch, &mut done).await?,
         }
     }
     Ok((done.count, done.shown))
 }
 
 /// What a statement has done so far.
-struct Done {
-    count: usize,
+pub(super) struct Done {
+    pub(super) count: usize,
     /// RETURNING's rows.
-    shown: Vec<RecordBatch>,
+    pub(super) shown: Vec<RecordBatch>,
 }
 
 impl Done {
@@ -272,16 +275,31 @@ impl Target {
         if kind == DmlKind::Delete {
             return writes.delete(&self.reference, key, old);
         }
-        let columns = &batch.columns()[2..2 + self.types.len()];
-        let new = self.layout.encode_arrays(columns, row);
+        self.replace(writes, key, old, (&batch.columns()[2..2 + self.types.len()], row)).await
+    }
+
+    /// Gives a row whose lock is held the values of a row of columns; false if the statement has changed it already.
+    pub(super) async fn replace(
+        &self,
+        writes: &mut StatementWrites,
+        key: &[u8],
+        old: &[u8],
+        (values, row): (&[ArrayRef], usize),
+    ) -> Result<bool> {
+        let new = self.layout.encode_arrays(values, row);
         if !self.key.is_empty() {
-            let new_key = self.new_key(batch, row);
+            let new_key = self.key_of(values, row, 0);
             if new_key != key {
                 writes.lock_key(&self.reference, &new_key).await?;
                 return writes.rekey(&self.reference, key, old, new_key, new);
             }
         }
         writes.update(&self.reference, key, old, new)
+    }
+
+    /// What is there under a key that is locked.
+    pub(super) fn existing(&self, writes: &mut StatementWrites, key: &[u8]) -> Result<Existing> {
+        writes.existing(&self.reference, key)
     }
 
     /// Row ids for tables without a primary key; 0 where none are needed.

@@ -15,6 +15,7 @@ pub(crate) mod schema;
 pub(crate) mod select;
 pub(crate) mod settings;
 pub(crate) mod truncate;
+mod upsert;
 pub(crate) mod with;
 
 use kalamdb_catalog::{Result, SqlError, SqlState};
