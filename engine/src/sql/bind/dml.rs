@@ -462,85 +462,6 @@ impl Binder<'_> {
         Ok((plan, Some(condition), plain))
     }
 
-    pub(super) fn assignments(
-        &mut self,
-        assignments: &[ast::Assignment],
-        table: &CachedTableData,
-        columns: &[ColumnDefinition],
-        target: &Relation,
-        ctx: &super::scope::Ctx<'_>,
-    ) -> Result<Vec<Expr>> {
-        let mut values: Vec<Option<Expr>> = vec![None; columns.len()];
-        for assignment in assignments {
-            let pairs: Vec<(&ast::ObjectName, &ast::Expr)> = match &assignment.target {
-                ast::AssignmentTarget::ColumnName(name) => vec![(name, &assignment.value)],
-                ast::AssignmentTarget::Tuple(names) => {
-                    if let ast::Expr::Subquery(query) = &assignment.value {
-                        self.assign_subquery(names, query, table, columns, ctx, &mut values)?;
-                        continue;
-                    }
-                    let Some(fields) = super::row::row_values(&assignment.value) else {
-                        return Err(SqlError::new(
-                            SqlState::FEATURE_NOT_SUPPORTED,
-                            "source for a multiple-column UPDATE item must be a sub-SELECT or ROW() expression",
-                        ));
-                    };
-                    if fields.len() != names.len() {
-                        return Err(SqlError::new(
-                            SqlState::SYNTAX_ERROR,
-                            "number of columns does not match number of values",
-                        ));
-                    }
-                    names.iter().zip(fields).collect::<Vec<_>>()
-                }
-            };
-            for (name, value) in pairs {
-                let position = self.position(name_span(name));
-                let column = written_column(table, name).map_err(|e| e.at(position))?;
-                let index = live_position(table, &column).ok_or_else(|| no_column(table, &column).at(position))?;
-                if values[index].is_some() {
-                    return Err(SqlError::new(
-                        SqlState::SYNTAX_ERROR,
-                        format!("multiple assignments to same column \"{column}\""),
-                    )
-                    .at(position));
-                }
-                let typed = if is_default(value) {
-                    self.default_of(&columns[index])?
-                } else {
-                    let typed = self.expr(value, ctx)?;
-                    self.assign_to(typed, &columns[index], "UPDATE")?
-                };
-                values[index] = Some(typed.expr);
-            }
-        }
-        Ok(values
-            .into_iter()
-            .enumerate()
-            .map(|(i, v)| v.unwrap_or_else(|| target.columns[i].typed.expr.clone()))
-            .collect())
-    }
-
-    /// `SET (a, b) = (SELECT x, y ...)`: one scalar subquery for each column.
-    fn assign_subquery(
-        &mut self,
-        names: &[ast::ObjectName],
-        query: &ast::Query,
-        table: &CachedTableData,
-        columns: &[ColumnDefinition],
-        ctx: &super::scope::Ctx<'_>,
-        values: &mut [Option<Expr>],
-    ) -> Result<()> {
-        for (i, name) in names.iter().enumerate() {
-            let at = self.position(name_span(name));
-            let column = written_column(table, name).map_err(|e| e.at(at))?;
-            let index = live_position(table, &column).ok_or_else(|| no_column(table, &column).at(at))?;
-            let typed = self.subquery_column(query, i, names.len(), ctx)?;
-            values[index] = Some(self.assign_to(typed, &columns[index], "UPDATE")?.expr);
-        }
-        Ok(())
-    }
-
     /// Adds what RETURNING shows to a plan of `skip` identity columns, new values, and the columns of `rest`.
     #[allow(clippy::type_complexity)]
     fn returning(
@@ -652,7 +573,7 @@ pub(crate) fn live_position(table: &CachedTableData, name: &str) -> Option<usize
 }
 
 /// The column that an INSERT's list or SET names. What follows a dot would be a field of it, never a column of a table.
-fn written_column(table: &CachedTableData, name: &ast::ObjectName) -> Result<String> {
+pub(super) fn written_column(table: &CachedTableData, name: &ast::ObjectName) -> Result<String> {
     let mut parts = name_parts(name)?.into_iter();
     let column = parts.next().unwrap_or_default();
     if parts.next().is_some() && live_position(table, &column).is_some() {
@@ -661,7 +582,7 @@ fn written_column(table: &CachedTableData, name: &ast::ObjectName) -> Result<Str
     Ok(column)
 }
 
-fn no_column(table: &CachedTableData, name: &str) -> SqlError {
+pub(super) fn no_column(table: &CachedTableData, name: &str) -> SqlError {
     SqlError::new(
         SqlState::UNDEFINED_COLUMN,
         format!("column \"{name}\" of relation \"{}\" does not exist", table.definition.name),
@@ -692,7 +613,7 @@ fn check_width(given: usize, wanted: usize, listed: bool) -> Result<()> {
 }
 
 /// The keyword DEFAULT, which the parser takes for a name.
-fn is_default(e: &ast::Expr) -> bool {
+pub(super) fn is_default(e: &ast::Expr) -> bool {
     matches!(e, ast::Expr::Identifier(i) if i.quote_style.is_none() && i.value.eq_ignore_ascii_case("default"))
 }
 

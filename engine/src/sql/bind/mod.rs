@@ -7,6 +7,7 @@
 //! - `scope` holds what names mean; `expr`, `row`, `func`, `subquery` bind expressions; `resolve` picks overloads
 //! - `from`, `select`, `group`, `window`, `setop` `limit`, `sets` bind queries; `dml` the statements that write
 
+mod assign;
 mod conflict;
 mod constant;
 mod copy;
