@@ -290,9 +290,7 @@ pub fn sql_error(error: DataFusionError) -> SqlError {
         DataFusionError::Context(_, inner) | DataFusionError::Diagnostic(_, inner) => sql_error(*inner),
         DataFusionError::Shared(inner) => sql_error_ref(&inner),
         DataFusionError::Collection(mut errors) if !errors.is_empty() => sql_error(errors.swap_remove(0)),
-        DataFusionError::ResourcesExhausted(message) => {
-            SqlError::new(SqlState::OUT_OF_MEMORY, "out of memory for the query").detail(message)
-        }
+        DataFusionError::ResourcesExhausted(message) => out_of_memory(message),
         DataFusionError::NotImplemented(message) => {
             SqlError::new(SqlState::FEATURE_NOT_SUPPORTED, format!("not supported by the query engine: {message}"))
         }
@@ -306,8 +304,13 @@ fn sql_error_ref(error: &DataFusionError) -> SqlError {
             Some(ours) => ours.clone(),
             None => SqlError::internal(inner.to_string()),
         },
+        DataFusionError::ResourcesExhausted(message) => out_of_memory(message.clone()),
         other => SqlError::internal(other.to_string()),
     }
+}
+
+fn out_of_memory(message: String) -> SqlError {
+    SqlError::new(SqlState::OUT_OF_MEMORY, "out of memory for the query").detail(message)
 }
 
 #[derive(Debug)]

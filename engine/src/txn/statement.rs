@@ -187,8 +187,9 @@ impl StatementWrites {
     /// snapshot does not see.
     pub fn existing(&mut self, table: &TableRef, key: &[u8]) -> Result<Existing> {
         self.spill();
-        if self.ops.get(key).is_some_and(|op| op.new.is_some()) {
-            return Ok(Existing::ThisStatement);
+        if let Some(op) = self.ops.get(key) {
+            // What this statement has moved away or deleted is not there any more.
+            return Ok(if op.new.is_some() { Existing::ThisStatement } else { Existing::Nothing });
         }
         if let Some(written) = self.reader.writes.get(key) {
             return Ok(written.after.clone().map_or(Existing::Nothing, Existing::Row));

@@ -7,7 +7,7 @@ use bytes::Bytes;
 use kalamdb_catalog::{Catalog, CatalogChange, Oid, Result, SqlError, SqlState, StorageId, TableDefinition, TableKind};
 
 use super::commit::{CommitRequest, CommitWork};
-use super::locks::{Held, IfLocked, LockMode, LockTag, Locked, conflict};
+use super::locks::{Held, HeldMark, IfLocked, LockMode, LockTag, Locked, conflict};
 use super::manager::TxnManager;
 use super::reader::TxnReader;
 use super::row_lock::RowLocker;
@@ -84,7 +84,7 @@ struct Savepoint {
     writes: usize,
     changes: usize,
     bulk: usize,
-    locks: usize,
+    locks: HeldMark,
 }
 
 impl Transaction {
@@ -358,7 +358,7 @@ impl Transaction {
         let changed = self.changes.len() > savepoint.changes;
         self.changes.truncate(savepoint.changes);
         let bulk = self.bulk.split_off(savepoint.bulk);
-        self.held.release_from(savepoint.locks);
+        self.held.release_from(&savepoint.locks);
         if changed {
             self.overlay();
         }

@@ -60,7 +60,6 @@ pub(super) static FUNCTIONS: &[FnDef] = &[
     FnDef::new(2560, "pg_postmaster_start_time", &[], TIMESTAMPTZ, started_at).stable(),
     FnDef::new(2034, "pg_conf_load_time", &[], TIMESTAMPTZ, started_at).stable(),
     FnDef::new(3163, "pg_trigger_depth", &[], INT4, |c, _| constant(c, Some(0_i32))).stable(),
-    FnDef::new(2561, "pg_blocking_pids", &[INT4], PgType::INT4_ARRAY, |_, a| no_pids(a)).volatile(),
     FnDef::new(3376, "pg_safe_snapshot_blocking_pids", &[INT4], PgType::INT4_ARRAY, |_, a| no_pids(a)).volatile(),
     FnDef::new(2854, "pg_my_temp_schema", &[], OID, |c, _| constant(c, Some(0_u32))).stable(),
     FnDef::new(2855, "pg_is_other_temp_schema", &[OID], BOOL, |_, a| map1::<u32, bool>(a, |_| Ok(false))).stable(),

@@ -147,6 +147,14 @@ struct HeldState {
     released: bool,
 }
 
+/// Where a transaction's locks stood at a savepoint.
+#[derive(Debug)]
+pub(super) struct HeldMark {
+    locks: usize,
+    /// Of the tables written to by then, whether their definitions had been changed.
+    tables: Vec<bool>,
+}
+
 /// A table that the transaction writes to.
 #[derive(Debug)]
 struct Touched {
@@ -241,14 +249,19 @@ impl Held {
         }
     }
 
-    /// Where the list of locks ends: for [`Held::release_from`].
-    pub(super) fn mark(&self) -> usize {
-        self.state.lock().locks.len()
+    /// How far it has come: for [`Held::release_from`].
+    pub(super) fn mark(&self) -> HeldMark {
+        let state = self.state.lock();
+        HeldMark { locks: state.locks.len(), tables: state.tables.iter().map(|t| t.ddl).collect() }
     }
 
-    /// Lets go the locks taken since a mark.
-    pub(super) fn release_from(&self, mark: usize) {
-        let locks = self.state.lock().locks.split_off(mark);
+    /// Lets go the locks taken since a mark, and forgets what has been done to tables since.
+    pub(super) fn release_from(&self, mark: &HeldMark) {
+        let mut state = self.state.lock();
+        state.tables.truncate(mark.tables.len());
+        state.tables.iter_mut().zip(&mark.tables).for_each(|(touched, ddl)| touched.ddl = *ddl);
+        let locks = state.locks.split_off(mark.locks);
+        drop(state);
         for (tag, mode) in locks.into_iter().rev() {
             self.locks.release(self.owner, tag, mode);
         }
