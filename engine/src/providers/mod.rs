@@ -16,9 +16,10 @@ use bytes::Bytes;
 use datafusion::arrow::datatypes::SchemaRef;
 use datafusion::datasource::provider_as_source;
 use datafusion::logical_expr::TableSource;
-use kalamdb_catalog::{CachedTableData, PgType, TableKind};
+use kalamdb_catalog::{CachedTableData, PgType, Result, TableKind};
 
 use crate::storage::ScanColumn;
+use crate::txn::TxnReader;
 
 pub use column_cache::ColumnCache;
 pub use table::StoredTable;
@@ -79,11 +80,26 @@ pub fn source(table: &Arc<CachedTableData>, mark: u32) -> Arc<dyn TableSource> {
     }
 }
 
-/// The row that a scan gives instead of the table's: the newest version of one that has been locked.
+/// What a scan gives instead of the table's rows: one row, or none (of the nullable side of an outer join).
 #[derive(Clone, Debug)]
 pub struct Substitute {
     pub mark: u32,
+    pub row: Option<GivenRow>,
+}
+
+/// A version of a row.
+#[derive(Clone, Debug)]
+pub struct GivenRow {
     pub key: Bytes,
     pub seq: u64,
     pub row: Bytes,
+}
+
+impl Substitute {
+    /// The row that a statement has read under a key, as it has read it.
+    pub fn seen(reader: &TxnReader, mark: u32, key: Option<&[u8]>) -> Result<Substitute> {
+        let Some(key) = key else { return Ok(Substitute { mark, row: None }) };
+        let found = reader.get_with_seq(key)?;
+        Ok(Substitute { mark, row: found.map(|(seq, row)| GivenRow { key: Bytes::copy_from_slice(key), seq, row }) })
+    }
 }

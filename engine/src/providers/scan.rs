@@ -15,7 +15,7 @@ use datafusion::physical_plan::{DisplayAs, DisplayFormatType, ExecutionPlan, Par
 use futures::{StreamExt, stream};
 use kalamdb_catalog::{CachedTableData, Oid, SqlError, TableKind};
 
-use super::Substitute;
+use super::GivenRow;
 use super::column_cache::{Chunks, Collected, TableState};
 use super::pushdown::KeyRange;
 use crate::sql::plan::StatementContext;
@@ -29,15 +29,15 @@ const BATCH_ROWS: usize = 8192;
 /// Where a scan's rows come from.
 pub(super) enum ScanSource {
     Ranges(Vec<KeyRange>),
-    /// One row that is given.
-    Row(Substitute),
+    /// One row that is given, or none.
+    Given(Option<GivenRow>),
 }
 
 impl ScanSource {
     fn ranges(&self) -> &[KeyRange] {
         match self {
             ScanSource::Ranges(ranges) => ranges,
-            ScanSource::Row(_) => &[],
+            ScanSource::Given(_) => &[],
         }
     }
 }
@@ -127,9 +127,9 @@ impl ExecutionPlan for ScanExec {
         if partition != 0 {
             return Err(DataFusionError::Internal("a scan has one partition".to_owned()));
         }
-        if let ScanSource::Row(row) = &self.source {
-            let batch = self.one_row(row).map_err(df_error);
-            return Ok(Box::pin(RecordBatchStreamAdapter::new(Arc::clone(&self.schema), stream::iter([batch]))));
+        if let ScanSource::Given(row) = &self.source {
+            let batch = row.as_ref().map(|row| self.one_row(row).map_err(df_error));
+            return Ok(Box::pin(RecordBatchStreamAdapter::new(Arc::clone(&self.schema), stream::iter(batch))));
         }
         if let Some(chunks) = self.cached() {
             return Ok(self.serve(chunks));
@@ -161,7 +161,7 @@ impl ExecutionPlan for ScanExec {
 }
 
 impl ScanExec {
-    fn one_row(&self, given: &Substitute) -> Result<RecordBatch, SqlError> {
+    fn one_row(&self, given: &GivenRow) -> Result<RecordBatch, SqlError> {
         let mut batch = BatchDecoder::new(&self.layout, &self.columns, 1);
         batch.append(&given.row, RowMeta { key: &given.key, seq: given.seq })?;
         let options = RecordBatchOptions::new().with_row_count(Some(1));

@@ -83,7 +83,7 @@ impl TableProvider for StoredTable {
         let schema = Arc::new(self.schema.project(&indices)?);
         let layout = Arc::new(RowLayout::new(&self.table.definition).map_err(df_error)?);
         let source = match statement.substitutes.iter().find(|s| s.mark == self.mark) {
-            Some(substitute) => ScanSource::Row(substitute.clone()),
+            Some(substitute) => ScanSource::Given(substitute.row.clone()),
             None => ScanSource::Ranges(pushdown::key_ranges(&self.table, filters)),
         };
         Ok(Arc::new(ScanExec::new(&self.table, layout, schema, columns, source, limit, statement)))

@@ -1,7 +1,7 @@
 //! SELECT ... FOR UPDATE and its kin: rows are locked as they are asked for, above ORDER BY and below LIMIT.
 //!
 //! A row that another transaction has changed meanwhile is looked at again (READ COMMITTED): the query below runs with the
-//! newest version of the locked rows in place of their tables, and everything else as the statement's snapshot has it. What
+//! newest version of the locked rows, and the very rows of other tables that they were joined with, in place of the tables. What
 //! does not fulfil the conditions any more is left out (manual, section 13.2.1).
 
 use std::cmp::Ordering;
@@ -28,10 +28,10 @@ use kalamdb_catalog::{Oid, SqlError, SqlState};
 
 use super::plan::StatementContext;
 use super::udf::df_error;
-use crate::providers::Substitute;
+use crate::providers::{GivenRow, Substitute};
 use crate::txn::{IfLocked, LockMode, RowState};
 
-/// A relation whose rows are locked.
+/// A stored table whose rows are locked, or are only remembered: a look at a changed row leaves them as they are.
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
 pub(super) struct RowMark {
     pub table: Oid,
@@ -39,11 +39,9 @@ pub(super) struct RowMark {
     pub name: String,
     /// Its scan: see `providers::source`.
     pub mark: u32,
-    /// The input's columns that hold the row's key and the row as stored.
+    /// The input's column that holds the row's key.
     pub key: usize,
-    pub row: usize,
-    pub mode: LockMode,
-    pub if_locked: IfLocked,
+    pub lock: Option<(LockMode, IfLocked)>,
 }
 
 /// The logical node. Its columns are its input's.
@@ -53,6 +51,13 @@ pub(super) struct LockRowsNode {
     pub marks: Vec<RowMark>,
     /// Rows are given one at a time: who stops asking has not locked more than he has got.
     pub one_by_one: bool,
+}
+
+impl RowMark {
+    fn key_of<'a>(&self, batch: &'a RecordBatch, row: usize) -> Option<&'a [u8]> {
+        let keys = batch.column(self.key).as_binary::<i32>();
+        keys.is_valid(row).then(|| keys.value(row))
+    }
 }
 
 impl LockRowsNode {
@@ -81,13 +86,17 @@ impl UserDefinedLogicalNodeCore for LockRowsNode {
         Vec::new()
     }
     fn fmt_for_explain(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let names: Vec<&str> = self.marks.iter().map(|m| m.name.as_str()).collect();
-        write!(f, "LockRows: {}", names.join(", "))
+        write!(f, "LockRows: {}", locked_names(&self.marks))
     }
     fn with_exprs_and_inputs(&self, _: Vec<Expr>, mut inputs: Vec<LogicalPlan>) -> DfResult<Self> {
         let input = inputs.pop().ok_or_else(|| DataFusionError::Internal("LockRows has one input".to_owned()))?;
         Ok(LockRowsNode { input, ..self.clone() })
     }
+}
+
+fn locked_names(marks: &[RowMark]) -> String {
+    let names: Vec<&str> = marks.iter().filter(|m| m.lock.is_some()).map(|m| m.name.as_str()).collect();
+    names.join(", ")
 }
 
 /// The physical node.
@@ -139,8 +148,7 @@ impl fmt::Debug for LockRowsExec {
 
 impl DisplayAs for LockRowsExec {
     fn fmt_as(&self, _: DisplayFormatType, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let names: Vec<&str> = self.shared.marks.iter().map(|m| m.name.as_str()).collect();
-        write!(f, "LockRows: {}", names.join(", "))
+        write!(f, "LockRows: {}", locked_names(&self.shared.marks))
     }
 }
 
@@ -231,40 +239,41 @@ impl Shared {
     /// Locks what a row is made of. The row as it is then, in a batch of one; None if it is to be left out.
     async fn lock(&self, batch: &RecordBatch, row: usize) -> DfResult<Option<RecordBatch>> {
         let reader = &self.statement.reader;
-        let mut changed = false;
-        let mut newest = Vec::with_capacity(self.marks.len());
+        let mut changed: Vec<Substitute> = Vec::new();
         for mark in &self.marks {
-            let keys = batch.column(mark.key).as_binary::<i32>();
-            if keys.is_null(row) {
+            let Some((mode, if_locked)) = mark.lock else { continue };
+            let Some(key) = mark.key_of(batch, row) else {
                 let message = "rows of the nullable side of an outer join cannot be locked";
                 return Err(df_error(SqlError::new(SqlState::FEATURE_NOT_SUPPORTED, message)));
-            }
-            let key = keys.value(row);
-            let wanted = (mark.mode, mark.if_locked);
-            let state = self.statement.locker.lock(reader, mark.table, key, wanted).await.map_err(df_error)?;
-            let (seq, stored) = match state {
-                RowState::Seen => {
-                    let seen = reader.get_with_seq(key).map_err(df_error)?;
-                    let given = || Bytes::copy_from_slice(batch.column(mark.row).as_binary::<i32>().value(row));
-                    seen.unwrap_or_else(|| (reader.snapshot_seq(), given()))
-                }
-                RowState::Changed(seq, stored) => {
-                    changed = true;
-                    (seq, stored)
+            };
+            let wanted = (mode, if_locked);
+            match self.statement.locker.lock(reader, mark.table, key, wanted).await.map_err(df_error)? {
+                RowState::Seen => {}
+                RowState::Changed(seq, row) => {
+                    let newest = GivenRow { key: Bytes::copy_from_slice(key), seq, row };
+                    changed.push(Substitute { mark: mark.mark, row: Some(newest) });
                 }
                 RowState::Gone => return Ok(None),
-                RowState::Locked if mark.if_locked == IfLocked::Skip => return Ok(None),
+                RowState::Locked if if_locked == IfLocked::Skip => return Ok(None),
                 RowState::Locked => {
                     let message = format!("could not obtain lock on row in relation \"{}\"", mark.name);
                     return Err(df_error(SqlError::new(SqlState::LOCK_NOT_AVAILABLE, message)));
                 }
-            };
-            newest.push(Substitute { mark: mark.mark, key: Bytes::copy_from_slice(key), seq, row: stored });
+            }
         }
-        if changed { self.look_again(newest).await } else { Ok(Some(batch.slice(row, 1))) }
+        if changed.is_empty() {
+            return Ok(Some(batch.slice(row, 1)));
+        }
+        // The other tables' rows are those that this one was made of.
+        for mark in &self.marks {
+            if !changed.iter().any(|s| s.mark == mark.mark) {
+                changed.push(Substitute::seen(reader, mark.mark, mark.key_of(batch, row)).map_err(df_error)?);
+            }
+        }
+        self.look_again(changed).await
     }
 
-    /// The query below for the newest versions alone.
+    /// The query below for these rows alone.
     async fn look_again(&self, substitutes: Vec<Substitute>) -> DfResult<Option<RecordBatch>> {
         let statement = StatementContext { substitutes, ..(*self.statement).clone() };
         let mut state = self.state.clone();

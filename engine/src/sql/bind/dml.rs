@@ -1,6 +1,7 @@
 //! INSERT, UPDATE and DELETE: each becomes a query whose rows the handler applies by key.
 //!
-//! The plan's columns, in order: for UPDATE and DELETE the row's key and its stored bytes; for INSERT and UPDATE the new
+//! The plan's columns, in order: for UPDATE and DELETE the row's key and its stored bytes, and the keys of the other tables'
+//! rows; for INSERT and UPDATE the new
 //! value of every live column; then what RETURNING shows.
 
 use std::cell::RefCell;
@@ -31,6 +32,9 @@ pub(crate) enum DmlKind {
     Delete,
 }
 
+/// Columns that name the target's row in the plan of an UPDATE or DELETE, before the keys of other tables' rows.
+pub(crate) const IDENTITY: usize = 2;
+
 /// A bound INSERT, UPDATE or DELETE.
 #[derive(Clone, Debug)]
 pub(crate) struct BoundDml {
@@ -39,6 +43,8 @@ pub(crate) struct BoundDml {
     pub plan: LogicalPlan,
     /// The scan of `table` in `plan`: see `providers::source`. 0 for INSERT.
     pub mark: u32,
+    /// Scans of the other tables in FROM or USING.
+    pub others: Vec<u32>,
     pub returning: Option<Vec<Column>>,
     /// ON CONFLICT.
     pub conflict: Option<Box<BoundConflict>>,
@@ -88,7 +94,7 @@ impl Binder<'_> {
         let simple = rows
             .filter(|_| conflict.is_none())
             .map(|rows| Box::new(SimpleDml { filter: None, rows, returning: exprs }));
-        Ok(BoundDml { kind: DmlKind::Insert, table, plan, mark: 0, returning, conflict, simple })
+        Ok(BoundDml { kind: DmlKind::Insert, table, plan, mark: 0, others: Vec::new(), returning, conflict, simple })
     }
 
     /// The table a statement writes: never a view or a system table.
@@ -345,17 +351,18 @@ impl Binder<'_> {
         let (plan, filter, plain) = self.matched(plan, update.selection.as_ref(), &scope, env)?;
         let plan = self.attach(plan, set_applies)?;
 
-        let mut exprs = row_identity(&target);
+        let (mut exprs, others) = row_identity(&target, &scope);
         exprs.extend(values.iter().enumerate().map(|(i, v)| v.clone().alias(format!("new#{i}"))));
-        let others: Vec<&Relation> = scope.relations.iter().skip(1).collect();
+        let skip = IDENTITY + others.len();
         let rest = Scope {
-            relations: others.iter().map(|r| (*r).clone()).collect(),
+            relations: scope.relations.iter().skip(1).cloned().collect(),
             columns: scope.columns.iter().skip(target.columns.len()).cloned().collect(),
         };
         exprs.extend(rest.columns.iter().map(|c| c.typed.expr.clone()).filter(|e| matches!(e, Expr::Column(_))));
         let plan = planning(LogicalPlanBuilder::from(plan).project(exprs).and_then(|b| b.build()))?;
+        let visible = alias.as_ref().map(|a| fold(&a.name));
         let (plan, returning, shown) =
-            self.returning(plan, &table, alias.as_ref().map(|a| fold(&a.name)), update.returning.as_deref(), 2, &rest)?;
+            self.returning(plan, &table, visible, update.returning.as_deref(), skip, &rest)?;
         let simple = (from.is_empty() && plain && simple_set)
             .then(|| Box::new(SimpleDml { filter, rows: vec![values], returning: shown }));
         Ok(BoundDml {
@@ -363,6 +370,7 @@ impl Binder<'_> {
             table,
             plan,
             mark: target.base.map_or(0, |b| b.mark),
+            others,
             returning,
             conflict: None,
             simple,
@@ -390,7 +398,7 @@ impl Binder<'_> {
         let using = delete.using.as_deref().unwrap_or_default();
         let (target, plan, scope) = self.modified(&table, alias.as_ref(), using, env)?;
         let (plan, filter, plain) = self.matched(plan, delete.selection.as_ref(), &scope, env)?;
-        let mut exprs = row_identity(&target);
+        let (mut exprs, others) = row_identity(&target, &scope);
         let (items, applies) = match delete.returning.as_deref() {
             Some(items) => {
                 let (targets, applies) = self.returning_targets(items, &scope, env)?;
@@ -411,6 +419,7 @@ impl Binder<'_> {
             table,
             plan,
             mark: target.base.map_or(0, |b| b.mark),
+            others,
             returning,
             conflict: None,
             simple,
@@ -556,15 +565,16 @@ fn columns_of(targets: Vec<Target>) -> Vec<Column> {
     targets.into_iter().map(Target::into_column).collect()
 }
 
-/// The key and stored bytes of the target's row.
-fn row_identity(target: &Relation) -> Vec<Expr> {
-    let qualifier = target.columns.iter().chain(&target.system).find_map(|c| match &c.typed.expr {
-        Expr::Column(c) => c.relation.clone(),
-        _ => None,
-    });
-    [providers::KEY_COLUMN, providers::ROW_COLUMN]
-        .map(|name| Expr::Column(DfColumn::new(qualifier.clone(), name)).alias(name))
-        .to_vec()
+/// What names the rows that an UPDATE or DELETE is about: the target's key and stored bytes, then the keys of the other
+/// tables' rows that it has been joined with. The expressions, and the scans of the others.
+fn row_identity(target: &Relation, scope: &Scope) -> (Vec<Expr>, Vec<u32>) {
+    let mut exprs = [providers::KEY_COLUMN, providers::ROW_COLUMN].map(|name| target.hidden(name).alias(name)).to_vec();
+    let mut marks = Vec::new();
+    for (relation, base) in scope.relations.iter().skip(1).filter_map(|r| Some((r, r.base?))) {
+        exprs.push(relation.hidden(providers::KEY_COLUMN).alias(format!("other#{}", base.mark)));
+        marks.push(base.mark);
+    }
+    (exprs, marks)
 }
 
 /// Position of a column among the live ones.

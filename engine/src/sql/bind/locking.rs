@@ -1,32 +1,28 @@
 //! FOR UPDATE, NO KEY UPDATE, SHARE and KEY SHARE of a SELECT (manual, SELECT, "The Locking Clause").
 
-use datafusion::common::Column as DfColumn;
 use datafusion::logical_expr::{Expr, LogicalPlan};
 use datafusion::sql::sqlparser::ast::{self, JoinOperator, LockClause, LockType, NonBlock, TableFactor};
-use kalamdb_catalog::{Result, SqlError, SqlState};
+use kalamdb_catalog::{CachedTableData, Result, SqlError, SqlState};
 
-use super::scope::{Relation, Scope};
-use super::{Binder, fold};
+use super::scope::{BaseScan, Relation, Scope};
+use super::{Binder, fold, name_parts};
 use crate::providers;
 use crate::sql::lock_rows::{LockRowsNode, RowMark};
 use crate::sql::parse;
 use crate::txn::{IfLocked, LockMode};
 
-/// A relation to lock, before its place in a plan is known.
+/// A relation to lock or to remember, before its place in a plan is known.
 pub(super) struct Locked {
-    table: kalamdb_catalog::Oid,
-    name: String,
-    mark: u32,
-    mode: LockMode,
-    if_locked: IfLocked,
-    /// Its key and its row.
-    identity: [Expr; 2],
+    mark: RowMark,
+    /// The key of its row.
+    pub(super) key: Expr,
 }
 
 impl Locked {
-    /// The columns that the locking needs.
-    pub(super) fn columns(&self) -> impl Iterator<Item = Expr> + '_ {
-        self.identity.iter().cloned()
+    fn new(table: Option<&CachedTableData>, base: BaseScan, relation: &Relation) -> Locked {
+        let name = table.map_or_else(String::new, |t| t.definition.name.clone());
+        let mark = RowMark { table: base.table, name, mark: base.mark, key: 0, lock: None };
+        Locked { mark, key: relation.hidden(providers::KEY_COLUMN) }
     }
 }
 
@@ -65,42 +61,65 @@ impl Binder<'_> {
                 relations.push(self.named_relation(name.as_ref(), scope, words)?);
             }
             if names.is_empty() {
-                relations.extend(scope.relations.iter().filter(|r| r.base.is_some() || is_query(r)));
+                self.refuse_views(select, words)?;
+                relations.extend(scope.relations.iter().filter(|r| r.base.is_some()));
             }
             let nullable = nullable(select);
-            let subqueries = subqueries(select);
             for relation in relations {
-                // Locked by the clause that `into_subqueries` has put into it.
-                if subqueries.contains(&relation.name) {
-                    continue;
-                }
                 let Some(base) = relation.base else {
+                    // Locked by the clause that `into_subqueries` has put into it.
+                    if top_factors(select).any(|f| is_subquery(f, &relation.name)) {
+                        continue;
+                    }
                     if self.ctes.iter().any(|c| c.name == relation.name) {
                         let message = format!("{words} cannot be applied to a WITH query");
                         return Err(SqlError::new(SqlState::FEATURE_NOT_SUPPORTED, message));
                     }
-                    return Err(SqlError::unsupported(format!("{words} of a view or a subquery in FROM")));
+                    return Err(unsupported(words));
                 };
                 if nullable.contains(&relation.name) {
                     let message = format!("{words} cannot be applied to the nullable side of an outer join");
                     return Err(SqlError::new(SqlState::FEATURE_NOT_SUPPORTED, message));
                 }
                 self.needs_lock_of(base.table, LockMode::RowShare);
-                let identity = identity(relation)?;
-                match found.iter_mut().find(|l| l.mark == base.mark) {
-                    Some(locked) => {
-                        locked.mode = locked.mode.max(mode);
-                        locked.if_locked = stricter(locked.if_locked, if_locked);
-                    }
-                    None => {
-                        let name =
-                            self.catalog.table(base.table).map_or_else(String::new, |t| t.definition.name.clone());
-                        found.push(Locked { table: base.table, name, mark: base.mark, mode, if_locked, identity });
-                    }
+                let at = found.iter().position(|l| l.mark.mark == base.mark).unwrap_or_else(|| {
+                    found.push(Locked::new(self.catalog.table(base.table).map(|t| &**t), base, relation));
+                    found.len() - 1
+                });
+                let lock = &mut found[at].mark.lock;
+                *lock = Some(lock.map_or((mode, if_locked), |(m, i)| (m.max(mode), stricter(i, if_locked))));
+            }
+        }
+        if !found.is_empty() {
+            for (relation, base) in scope.relations.iter().filter_map(|r| Some((r, r.base?))) {
+                if !found.iter().any(|l| l.mark.mark == base.mark) {
+                    found.push(Locked::new(None, base, relation));
                 }
             }
         }
         Ok(found)
+    }
+
+    /// 0A000 for views and for subqueries inside joins in parentheses: the tables behind them would be locked too.
+    fn refuse_views(&self, select: &ast::Select, words: &str) -> Result<()> {
+        for item in &select.from {
+            for (depth, factor) in factors(item, 0) {
+                let hides = match factor {
+                    TableFactor::Derived { .. } => depth > 0,
+                    TableFactor::Table { name, args: None, .. } => {
+                        let parts = name_parts(name)?;
+                        let is_cte = matches!(parts.as_slice(), [one] if self.ctes.iter().any(|c| c.name == *one));
+                        let view = self.relation(&parts).is_ok_and(|t| t.definition.is_view() && !providers::is_builtin(&t));
+                        view && !is_cte
+                    }
+                    _ => false,
+                };
+                if hides {
+                    return Err(unsupported(words));
+                }
+            }
+        }
+        Ok(())
     }
 
     fn named_relation<'s>(&self, name: Option<&ast::Ident>, scope: &'s Scope, words: &str) -> Result<&'s Relation> {
@@ -195,20 +214,8 @@ fn stricter(a: IfLocked, b: IfLocked) -> IfLocked {
     }
 }
 
-/// A view or subquery: its tables would be locked too.
-fn is_query(relation: &Relation) -> bool {
-    relation.simple.is_some()
-}
-
-/// The columns that name a row and hold it.
-fn identity(relation: &Relation) -> Result<[Expr; 2]> {
-    let qualifier = relation.columns.iter().chain(&relation.system).find_map(|c| match &c.typed.expr {
-        Expr::Column(c) => c.relation.clone(),
-        _ => None,
-    });
-    let qualifier = qualifier.ok_or_else(|| SqlError::internal("a relation without a column"))?;
-    let column = |name| Expr::Column(DfColumn::new(Some(qualifier.clone()), name));
-    Ok([column(providers::KEY_COLUMN), column(providers::ROW_COLUMN)])
+fn unsupported(words: &str) -> SqlError {
+    SqlError::unsupported(format!("{words} of a view or a subquery in FROM"))
 }
 
 /// The tables of FROM whose rows an outer join may make up.
@@ -233,15 +240,25 @@ fn nullable(select: &ast::Select) -> Vec<String> {
     found
 }
 
-/// The subqueries of FROM.
-fn subqueries(select: &ast::Select) -> Vec<String> {
-    let factors =
-        select.from.iter().flat_map(|f| std::iter::once(&f.relation).chain(f.joins.iter().map(|j| &j.relation)));
-    let name = |factor: &TableFactor| match factor {
-        TableFactor::Derived { alias: Some(alias), .. } => Some(fold(&alias.name)),
-        _ => None,
-    };
-    factors.filter_map(name).collect()
+/// What FROM lists and joins, outside parentheses.
+fn top_factors(select: &ast::Select) -> impl Iterator<Item = &TableFactor> {
+    select.from.iter().flat_map(|f| std::iter::once(&f.relation).chain(f.joins.iter().map(|j| &j.relation)))
+}
+
+/// All of an item of FROM, with how many parentheses are around it.
+fn factors(item: &ast::TableWithJoins, depth: usize) -> Vec<(usize, &TableFactor)> {
+    let mut found = Vec::new();
+    for factor in std::iter::once(&item.relation).chain(item.joins.iter().map(|j| &j.relation)) {
+        match factor {
+            TableFactor::NestedJoin { table_with_joins, .. } => found.extend(factors(table_with_joins, depth + 1)),
+            factor => found.push((depth, factor)),
+        }
+    }
+    found
+}
+
+fn is_subquery(factor: &TableFactor, name: &str) -> bool {
+    matches!(factor, TableFactor::Derived { alias: Some(alias), .. } if fold(&alias.name) == name)
 }
 
 fn visible(factor: &TableFactor) -> Option<String> {
@@ -252,17 +269,8 @@ fn visible(factor: &TableFactor) -> Option<String> {
     }
 }
 
-/// Puts the locking above a plan whose columns from `first` on are the relations' keys and rows.
+/// Puts the locking above a plan whose columns from `first` on are the relations' keys.
 pub(super) fn lock_rows(input: LogicalPlan, locked: Vec<Locked>, first: usize, one_by_one: bool) -> LogicalPlan {
-    let mark = |(i, l): (usize, Locked)| RowMark {
-        table: l.table,
-        name: l.name,
-        mark: l.mark,
-        key: first + 2 * i,
-        row: first + 2 * i + 1,
-        mode: l.mode,
-        if_locked: l.if_locked,
-    };
-    let marks = locked.into_iter().enumerate().map(mark).collect();
+    let marks = locked.into_iter().zip(first..).map(|(l, key)| RowMark { key, ..l.mark }).collect();
     LockRowsNode { input, marks, one_by_one }.plan()
 }

@@ -48,7 +48,7 @@ use crate::txn::LockMode;
 
 pub(crate) use conflict::{ConflictUpdate, conflict_schema, new_row_schema};
 pub(crate) use dml::live_position;
-pub(super) use dml::{BoundDml, DmlKind, SimpleDml};
+pub(super) use dml::{BoundDml, DmlKind, IDENTITY, SimpleDml};
 pub(super) use limit::negative_row_count;
 pub(super) use scope::{Scope, ScopeColumn};
 pub(super) use select::{BoundQuery, SimpleSelect};

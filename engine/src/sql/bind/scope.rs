@@ -3,6 +3,8 @@
 use std::cell::RefCell;
 use std::sync::Arc;
 
+use datafusion::common::Column as DfColumn;
+use datafusion::logical_expr::Expr;
 use kalamdb_catalog::{Oid, Result, SqlError, SqlState};
 
 use super::SimpleSelect;
@@ -34,6 +36,17 @@ pub(crate) struct Relation {
     pub base: Option<BaseScan>,
     /// What a view or subquery is, if it is a plain SELECT from one stored table: its outputs are `columns`.
     pub simple: Option<Arc<SimpleSelect>>,
+}
+
+impl Relation {
+    /// A hidden column of the relation's scan: `providers::KEY_COLUMN`, `providers::ROW_COLUMN`.
+    pub(super) fn hidden(&self, name: &str) -> Expr {
+        let qualifier = self.columns.iter().chain(&self.system).find_map(|c| match &c.typed.expr {
+            Expr::Column(c) => c.relation.clone(),
+            _ => None,
+        });
+        Expr::Column(DfColumn::new(qualifier, name))
+    }
 }
 
 /// The scan of a stored table.

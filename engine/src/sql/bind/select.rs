@@ -364,9 +364,9 @@ impl Binder<'_> {
             on.push(Expr::Column(DfColumn::new_unqualified(name)));
         }
         let first_locked = exprs.len();
-        for column in locked.iter().flat_map(Locked::columns) {
+        for key in locked.iter().map(|l| l.key.clone()) {
             let name = unique_in(&names, "locked row");
-            exprs.push(column.alias(&name));
+            exprs.push(key.alias(&name));
             names.push(name);
         }
         let mut plan = planning(LogicalPlanBuilder::from(plan).project(exprs).and_then(|b| b.build()))?;

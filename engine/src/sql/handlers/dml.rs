@@ -12,9 +12,9 @@ use kalamdb_catalog::{CachedTableData, PgType, Result, SqlError, SqlState};
 
 use super::upsert::Upsert;
 use crate::context::AppContext;
-use crate::providers::Substitute;
+use crate::providers::{GivenRow, Substitute};
 use crate::session::Session;
-use crate::sql::bind::{BoundDml, DmlKind};
+use crate::sql::bind::{BoundDml, DmlKind, IDENTITY};
 use crate::sql::plan::StatementContext;
 use crate::sql::{Column, Response};
 use crate::storage::{RowLayout, keys};
@@ -81,10 +81,16 @@ struct Again<'a> {
 }
 
 impl Again<'_> {
-    /// The row's new values, in a batch of one; None if it does not fulfil the conditions any more.
-    async fn look(&self, key: &[u8], seq: u64, row: Bytes) -> Result<Option<RecordBatch>> {
-        let substitute = Substitute { mark: self.dml.mark, key: Bytes::copy_from_slice(key), seq, row };
-        let statement = Arc::new(StatementContext { substitutes: vec![substitute], ..(*self.statement).clone() });
+    /// A row's new values, in a batch of one; None if it does not fulfil the conditions any more. The rows it has been joined
+    /// with are those of the batch.
+    async fn look(&self, batch: &RecordBatch, row: usize, newest: GivenRow) -> Result<Option<RecordBatch>> {
+        let mut substitutes = vec![Substitute { mark: self.dml.mark, row: Some(newest) }];
+        for (mark, column) in self.dml.others.iter().zip(&batch.columns()[IDENTITY..]) {
+            let keys = column.as_binary::<i32>();
+            let key = keys.is_valid(row).then(|| keys.value(row));
+            substitutes.push(Substitute::seen(&self.statement.reader, *mark, key)?);
+        }
+        let statement = Arc::new(StatementContext { substitutes, ..(*self.statement).clone() });
         let mut rows = self.app.engine.run(&self.dml.plan, self.parameters, statement).await?;
         while let Some(batch) = rows.try_next().await? {
             if batch.num_rows() > 0 {
@@ -181,13 +187,10 @@ impl Target {
         &self.key
     }
 
-    /// Columns of the bound plan before RETURNING's.
-    fn identity(&self, kind: DmlKind) -> usize {
-        match kind {
-            DmlKind::Insert => self.types.len(),
-            DmlKind::Update => self.types.len() + 2,
-            DmlKind::Delete => 2,
-        }
+    /// The new values of UPDATE's plan.
+    fn new_values<'b>(&self, dml: &BoundDml, batch: &'b RecordBatch) -> &'b [ArrayRef] {
+        let first = IDENTITY + dml.others.len();
+        &batch.columns()[first..first + self.types.len()]
     }
 
     async fn insert_rows(
@@ -220,29 +223,27 @@ impl Target {
         batch: &RecordBatch,
         done: &mut Done,
     ) -> Result<()> {
-        let (kind, skip) = (again.dml.kind, self.identity(again.dml.kind));
+        let updates = again.dml.kind == DmlKind::Update;
+        let skip = IDENTITY + again.dml.others.len() + if updates { self.types.len() } else { 0 };
         let keys = batch.column(0).as_binary::<i32>();
         let mut applied = Vec::with_capacity(batch.num_rows());
         for row in 0..batch.num_rows() {
             let key = keys.value(row);
-            if kind == DmlKind::Update {
-                self.check_not_null(&batch.columns()[2..2 + self.types.len()], row)?;
-            }
-            match writes.lock_row(&self.reference, key, self.lock_mode(kind, key, batch, row)).await? {
+            let mode = self.lock_mode(again.dml, key, batch, row)?;
+            match writes.lock_row(&self.reference, key, mode).await? {
                 RowState::Seen => {
-                    if self.change(writes, kind, batch, row).await? {
+                    if self.change(writes, again.dml, batch, row).await? {
                         applied.push(row as u64);
                     }
                 }
                 RowState::Gone | RowState::Locked => {}
                 RowState::Changed(seq, newest) => {
-                    let Some(fresh) = again.look(key, seq, newest).await? else { continue };
-                    if kind == DmlKind::Update {
-                        self.check_not_null(&fresh.columns()[2..2 + self.types.len()], 0)?;
-                    }
+                    let newest = GivenRow { key: Bytes::copy_from_slice(key), seq, row: newest };
+                    let Some(fresh) = again.look(batch, row, newest).await? else { continue };
                     // It may have to come to another key by now.
-                    writes.lock_row(&self.reference, key, self.lock_mode(kind, key, &fresh, 0)).await?;
-                    if self.change(writes, kind, &fresh, 0).await? {
+                    let mode = self.lock_mode(again.dml, key, &fresh, 0)?;
+                    writes.lock_row(&self.reference, key, mode).await?;
+                    if self.change(writes, again.dml, &fresh, 0).await? {
                         done.add(again.dml, batch, skip, &mut applied)?;
                         done.add(again.dml, &fresh, skip, &mut vec![0])?;
                     }
@@ -252,30 +253,30 @@ impl Target {
         done.add(again.dml, batch, skip, &mut applied)
     }
 
-    /// The lock that a change of a row needs.
-    fn lock_mode(&self, kind: DmlKind, key: &[u8], batch: &RecordBatch, row: usize) -> LockMode {
-        let keeps_key = kind == DmlKind::Update && (self.key.is_empty() || self.new_key(batch, row) == key);
-        if keeps_key { LockMode::NO_KEY_UPDATE } else { LockMode::UPDATE }
-    }
-
-    /// The key of an UPDATE's new values.
-    fn new_key(&self, batch: &RecordBatch, row: usize) -> Vec<u8> {
-        self.key_of(&batch.columns()[2..2 + self.types.len()], row, 0)
+    /// The lock that a change of a row needs. 23502 for a new value that may not be.
+    fn lock_mode(&self, dml: &BoundDml, key: &[u8], batch: &RecordBatch, row: usize) -> Result<LockMode> {
+        if dml.kind == DmlKind::Delete {
+            return Ok(LockMode::UPDATE);
+        }
+        let values = self.new_values(dml, batch);
+        self.check_not_null(values, row)?;
+        let keeps_key = self.key.is_empty() || self.key_of(values, row, 0) == key;
+        Ok(if keeps_key { LockMode::NO_KEY_UPDATE } else { LockMode::UPDATE })
     }
 
     /// Changes a row whose lock is held; false if the statement has changed it already.
     async fn change(
         &self,
         writes: &mut StatementWrites,
-        kind: DmlKind,
+        dml: &BoundDml,
         batch: &RecordBatch,
         row: usize,
     ) -> Result<bool> {
         let (key, old) = (batch.column(0).as_binary::<i32>().value(row), batch.column(1).as_binary::<i32>().value(row));
-        if kind == DmlKind::Delete {
+        if dml.kind == DmlKind::Delete {
             return writes.delete(&self.reference, key, old);
         }
-        self.replace(writes, key, old, (&batch.columns()[2..2 + self.types.len()], row)).await
+        self.replace(writes, key, old, (self.new_values(dml, batch), row)).await
     }
 
     /// Gives a row whose lock is held the values of a row of columns; false if the statement has changed it already.
