@@ -18,7 +18,7 @@ use kalamdb_catalog::{CachedTableData, Oid, SqlError, TableKind};
 use super::GivenRow;
 use super::column_cache::{Chunks, Collected, TableState};
 use super::pushdown::KeyRange;
-use crate::sql::plan::StatementContext;
+use crate::sql::plan::{StatementContext, batch_of_one};
 use crate::sql::udf::df_error;
 use crate::storage::{BatchDecoder, RowLayout, RowMeta, ScanColumn, keys};
 use crate::txn::TxnScan;
@@ -164,9 +164,7 @@ impl ScanExec {
     fn one_row(&self, given: &GivenRow) -> Result<RecordBatch, SqlError> {
         let mut batch = BatchDecoder::new(&self.layout, &self.columns, 1);
         batch.append(&given.row, RowMeta { key: &given.key, seq: given.seq })?;
-        let options = RecordBatchOptions::new().with_row_count(Some(1));
-        RecordBatch::try_new_with_options(Arc::clone(&self.schema), batch.finish()?, &options)
-            .map_err(|e| SqlError::internal(e.to_string()))
+        batch_of_one(&self.schema, batch.finish()?)
     }
 
     /// The positions of the user's columns.

@@ -399,14 +399,8 @@ impl Session {
     /// SET TRANSACTION, and the modes of BEGIN.
     pub(crate) fn set_modes(&mut self, modes: TransactionModes) -> Result<()> {
         let mut vars = Vars::clone(&self.context.vars());
-        if let Some(level) = modes.isolation {
-            vars.set("transaction_isolation", Some(level.name()), true)?;
-        }
-        if let Some(read_only) = modes.read_only {
-            vars.set("transaction_read_only", Some(if read_only { "on" } else { "off" }), true)?;
-        }
-        if let Some(deferrable) = modes.deferrable {
-            vars.set("transaction_deferrable", Some(if deferrable { "on" } else { "off" }), true)?;
+        for (name, value) in modes.settings() {
+            vars.set(name, Some(value), true)?;
         }
         self.check_new_modes(&vars)?;
         self.open_transaction()?.set_read_only(vars.transaction_read_only());

@@ -113,17 +113,28 @@ impl UserDefinedLogicalNodeCore for ApplyNode {
     }
 }
 
+/// A statement's parameters by the names of their placeholders.
+pub(super) fn numbered(parameters: &[ScalarValue]) -> HashMap<String, ScalarValue> {
+    parameters.iter().enumerate().map(|(i, value)| ((i + 1).to_string(), value.clone())).collect()
+}
+
+/// Fills the placeholders of an expression. Names are without `$`.
+pub(super) fn fill(expr: Expr, values: &HashMap<String, ScalarValue>) -> DfResult<Expr> {
+    replace(expr, values).map(|t| t.data)
+}
+
+fn replace(expr: Expr, values: &HashMap<String, ScalarValue>) -> DfResult<Transformed<Expr>> {
+    expr.transform_up(|e| match &e {
+        Expr::Placeholder(p) => match values.get(p.id.trim_start_matches('$')) {
+            Some(value) => Ok(Transformed::yes(Expr::Literal(value.clone(), None))),
+            None => Ok(Transformed::no(e)),
+        },
+        _ => Ok(Transformed::no(e)),
+    })
+}
+
 /// Fills placeholders, inside the inner plans of Apply too. Names are without `$`.
 pub(super) fn substitute(plan: LogicalPlan, values: &HashMap<String, ScalarValue>) -> DfResult<LogicalPlan> {
-    let replace = |e: Expr| {
-        e.transform_up(|e| match &e {
-            Expr::Placeholder(p) => match values.get(p.id.trim_start_matches('$')) {
-                Some(value) => Ok(Transformed::yes(Expr::Literal(value.clone(), None))),
-                None => Ok(Transformed::no(e)),
-            },
-            _ => Ok(Transformed::no(e)),
-        })
-    };
     let done = plan.transform_up_with_subqueries(|node| {
         let node = match node {
             LogicalPlan::Extension(extension) => match extension.node.as_any().downcast_ref::<ApplyNode>() {
@@ -135,7 +146,7 @@ pub(super) fn substitute(plan: LogicalPlan, values: &HashMap<String, ScalarValue
             },
             other => other,
         };
-        node.map_expressions(replace).map(|mut t| {
+        node.map_expressions(|e| replace(e, values)).map(|mut t| {
             t.transformed = true;
             t
         })

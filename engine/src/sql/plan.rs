@@ -5,7 +5,8 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use datafusion::arrow::array::RecordBatch;
+use datafusion::arrow::array::{ArrayRef, RecordBatch, RecordBatchOptions};
+use datafusion::arrow::datatypes::{Schema, SchemaRef};
 use datafusion::catalog::Session;
 use datafusion::common::tree_node::{TreeNode, TreeNodeRecursion};
 use datafusion::common::{Column, DFSchema, DataFusionError, Result as DfResult, ScalarValue};
@@ -137,9 +138,7 @@ impl Engine {
         let state = self.state(Some(Arc::clone(statement)), &statement.session);
         let mut plan = plan.clone();
         if !parameters.is_empty() {
-            let values: HashMap<String, ScalarValue> =
-                parameters.iter().enumerate().map(|(i, v)| ((i + 1).to_string(), v.clone())).collect();
-            plan = planning(super::apply::substitute(plan, &values))?;
+            plan = planning(super::apply::substitute(plan, &super::apply::numbered(parameters)))?;
         }
         check_limits(&plan)?;
         plan = planning(state.optimize(&plan))?;
@@ -247,10 +246,7 @@ pub fn evaluate_constant(session: &Arc<SessionContext>, expr: Expr) -> Result<Ex
 pub fn evaluate(session: &Arc<SessionContext>, expr: &Expr) -> Result<ScalarValue> {
     let schema = DFSchema::empty();
     let physical = physical_expr(expr, &schema, session)?;
-    let options = datafusion::arrow::array::RecordBatchOptions::new().with_row_count(Some(1));
-    let empty = Arc::new(datafusion::arrow::datatypes::Schema::empty());
-    let row = RecordBatch::try_new_with_options(empty, Vec::new(), &options)
-        .map_err(|e| SqlError::internal(e.to_string()))?;
+    let row = batch_of_one(&Arc::new(Schema::empty()), Vec::new())?;
     let value = physical.evaluate(&row).map_err(sql_error)?;
     let array = value.into_array(1).map_err(sql_error)?;
     ScalarValue::try_from_array(&array, 0).map_err(sql_error)
@@ -264,6 +260,13 @@ pub fn columns_of(plan: &LogicalPlan) -> Vec<Expr> {
 /// The plan of one row without columns: what stands where FROM is missing.
 pub fn one_row() -> Result<LogicalPlan> {
     planning(LogicalPlanBuilder::empty(true).build())
+}
+
+/// A batch of one row.
+pub fn batch_of_one(schema: &SchemaRef, columns: Vec<ArrayRef>) -> Result<RecordBatch> {
+    let options = RecordBatchOptions::new().with_row_count(Some(1));
+    RecordBatch::try_new_with_options(Arc::clone(schema), columns, &options)
+        .map_err(|e| SqlError::internal(e.to_string()))
 }
 
 /// A DataFusion result as ours.

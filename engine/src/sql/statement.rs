@@ -117,6 +117,17 @@ pub(crate) struct TransactionModes {
     pub deferrable: Option<bool>,
 }
 
+impl TransactionModes {
+    /// The modes given, as values of the settings `transaction_*` and `default_transaction_*`.
+    pub(crate) fn settings(self) -> impl Iterator<Item = (&'static str, &'static str)> {
+        let switch = |on| if on { "on" } else { "off" };
+        let isolation = self.isolation.map(|level| ("transaction_isolation", level.name()));
+        let read_only = self.read_only.map(|on| ("transaction_read_only", switch(on)));
+        let deferrable = self.deferrable.map(|on| ("transaction_deferrable", switch(on)));
+        isolation.into_iter().chain(read_only).chain(deferrable)
+    }
+}
+
 /// CREATE TABLE with what sqlparser's grammar lacks.
 #[derive(Clone, Debug)]
 pub(crate) struct CreateTable {

@@ -109,7 +109,8 @@ impl Binder<'_> {
                     TableFactor::Table { name, args: None, .. } => {
                         let parts = name_parts(name)?;
                         let is_cte = matches!(parts.as_slice(), [one] if self.ctes.iter().any(|c| c.name == *one));
-                        let view = self.relation(&parts).is_ok_and(|t| t.definition.is_view() && !providers::is_builtin(&t));
+                        let view =
+                            self.relation(&parts).is_ok_and(|t| t.definition.is_view() && !providers::is_builtin(&t));
                         view && !is_cte
                     }
                     _ => false,

@@ -4,9 +4,8 @@
 use std::borrow::Cow;
 use std::sync::Arc;
 
-use datafusion::arrow::array::{ArrayRef, RecordBatch, RecordBatchOptions};
+use datafusion::arrow::array::ArrayRef;
 use datafusion::arrow::datatypes::{DataType, Field, Schema, SchemaRef};
-use datafusion::arrow::error::ArrowError;
 use datafusion::common::tree_node::{Transformed, TreeNode};
 use datafusion::common::{Column as DfColumn, DFSchema, DataFusionError, Result as DfResult, ScalarValue};
 use datafusion::logical_expr::expr::Placeholder;
@@ -16,7 +15,7 @@ use kalamdb_catalog::{CachedTableData, PgType, Result, SqlError};
 
 use crate::session::SessionContext;
 use crate::sql::bind::live_position;
-use crate::sql::plan::{physical_expr, sql_error};
+use crate::sql::plan::{batch_of_one, physical_expr, sql_error};
 use crate::sql::udf::resolved_of;
 use crate::storage::RowLayout;
 use crate::types::Value;
@@ -234,7 +233,7 @@ impl Program {
                 Input::Column(live) => inputs.column_array(*live),
             })
             .collect::<Result<Vec<_>>>()?;
-        let batch = one_row(&self.schema, arrays)?;
+        let batch = batch_of_one(&self.schema, arrays)?;
         self.expr.evaluate(&batch).and_then(|v| v.into_array(1)).map_err(sql_error)
     }
 }
@@ -255,13 +254,6 @@ impl<'a> Inputs<'a> {
     fn column_array(&self, live: usize) -> Result<ArrayRef> {
         self.column(live)?.to_array(self.layout.types()[live])
     }
-}
-
-/// A batch of one row.
-pub(super) fn one_row(schema: &SchemaRef, arrays: Vec<ArrayRef>) -> Result<RecordBatch> {
-    let options = RecordBatchOptions::new().with_row_count(Some(1));
-    RecordBatch::try_new_with_options(Arc::clone(schema), arrays, &options)
-        .map_err(|e: ArrowError| SqlError::internal(e.to_string()))
 }
 
 /// [`Value::from_scalar`] without a copy of what is long, or an array for what is short.

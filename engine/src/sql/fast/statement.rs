@@ -9,11 +9,12 @@ use datafusion::logical_expr::Expr;
 use futures::stream;
 use kalamdb_catalog::{CachedTableData, PgType, Result, SqlError, TableKind};
 
-use super::compile::{Columns, Compiled, Compiler, Inputs, Row, one_row};
+use super::compile::{Columns, Compiled, Compiler, Inputs, Row};
 use super::point::Point;
 use crate::session::{Session, SessionContext};
 use crate::sql::bind::{Binder, BoundDml, DmlKind, SimpleDml, SimpleSelect};
 use crate::sql::handlers::dml::{Target, respond};
+use crate::sql::plan::batch_of_one;
 use crate::sql::{Response, RowStream};
 use crate::storage::{RowLayout, keys};
 use crate::txn::{ApplyOutcome, InsertOutcome, LockMode, RowState, StatementWrites, TableRef};
@@ -316,6 +317,6 @@ impl Shown {
 
     fn batch(&self, inputs: &Inputs<'_>) -> Result<RecordBatch> {
         let arrays = self.columns.iter().map(|c| c.array(inputs)).collect::<Result<Vec<_>>>()?;
-        one_row(&self.schema, arrays)
+        batch_of_one(&self.schema, arrays)
     }
 }

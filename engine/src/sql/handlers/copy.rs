@@ -274,9 +274,7 @@ impl Filter {
 }
 
 fn evaluate(expr: &Arc<dyn datafusion::physical_expr::PhysicalExpr>, ty: PgType) -> Result<Value<'static>> {
-    let options = datafusion::arrow::array::RecordBatchOptions::new().with_row_count(Some(1));
-    let batch = RecordBatch::try_new_with_options(Arc::new(Schema::empty()), Vec::new(), &options)
-        .map_err(|e| SqlError::internal(e.to_string()))?;
+    let batch = plan::batch_of_one(&Arc::new(Schema::empty()), Vec::new())?;
     let value = expr.evaluate(&batch).and_then(|v| v.into_array(1)).map_err(plan::sql_error)?;
     Ok(Value::from_array(&value, ty, 0).into_owned())
 }

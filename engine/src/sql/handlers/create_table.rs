@@ -17,6 +17,7 @@ use crate::clock;
 use crate::limits;
 use crate::session::Session;
 use crate::sql::Response;
+use crate::sql::apply;
 use crate::sql::bind::{Binder, BoundQuery, Parameters, column_type, fold};
 use crate::sql::execute::complete;
 use crate::sql::plan::planning;
@@ -467,8 +468,7 @@ fn source(
     let types: Vec<u32> = prepared.parameters().iter().map(|t| t.oid()).collect();
     let mut binder = Binder::new(&context, context.catalog(), prepared.source(), Parameters::declared(&types)?);
     let mut bound = binder.query(query)?;
-    let named = parameters.iter().enumerate().map(|(i, v)| ((i + 1).to_string(), v.clone()));
-    bound.plan = planning(crate::sql::apply::substitute(bound.plan, &named.collect()))?;
+    bound.plan = planning(apply::substitute(bound.plan, &apply::numbered(parameters)))?;
     Ok(bound)
 }
 

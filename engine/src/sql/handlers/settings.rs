@@ -56,14 +56,8 @@ pub(crate) fn set_transaction(session: &mut Session, modes: TransactionModes, wh
     }
     session.begin_utility()?;
     let mut vars = Vars::clone(&session.context().vars());
-    if let Some(level) = modes.isolation {
-        vars.set("default_transaction_isolation", Some(level.name()), false)?;
-    }
-    if let Some(read_only) = modes.read_only {
-        vars.set("default_transaction_read_only", Some(if read_only { "on" } else { "off" }), false)?;
-    }
-    if let Some(deferrable) = modes.deferrable {
-        vars.set("default_transaction_deferrable", Some(if deferrable { "on" } else { "off" }), false)?;
+    for (name, value) in modes.settings() {
+        vars.set(&format!("default_{name}"), Some(value), false)?;
     }
     session.context().set_vars(vars);
     complete("SET")

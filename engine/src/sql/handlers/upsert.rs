@@ -5,9 +5,8 @@
 
 use std::sync::Arc;
 
-use datafusion::arrow::array::{ArrayRef, AsArray, RecordBatch, RecordBatchOptions};
+use datafusion::arrow::array::{ArrayRef, AsArray, RecordBatch};
 use datafusion::arrow::datatypes::{Schema, SchemaRef};
-use datafusion::common::tree_node::{Transformed, TreeNode};
 use datafusion::common::{DFSchema, ScalarValue};
 use datafusion::logical_expr::Expr;
 use datafusion::physical_expr::PhysicalExpr;
@@ -15,8 +14,9 @@ use kalamdb_catalog::{PgType, Result, SqlError, SqlState};
 
 use super::dml::{Done, Target};
 use crate::session::{Session, SessionContext};
+use crate::sql::apply;
 use crate::sql::bind::{BoundDml, ConflictUpdate, conflict_schema, new_row_schema};
-use crate::sql::plan::{physical_expr, planning, sql_error};
+use crate::sql::plan::{batch_of_one, physical_expr, planning, sql_error};
 use crate::txn::{Existing, StatementWrites};
 
 /// The clause, ready to be run.
@@ -111,7 +111,7 @@ impl Upsert {
             columns.push(value.to_array(*ty)?);
         }
         columns.extend(new.iter().cloned());
-        let both = one_row(&update.schema, columns)?;
+        let both = batch_of_one(&update.schema, columns)?;
         if let Some(filter) = &update.filter {
             let answer = evaluate(filter, &both)?;
             if !(answer.is_valid(0) && answer.as_boolean().value(0)) {
@@ -126,9 +126,9 @@ impl Upsert {
 
     /// What RETURNING shows of a row.
     fn show(&self, values: Vec<ArrayRef>) -> Result<RecordBatch> {
-        let row = one_row(&self.new_row, values)?;
+        let row = batch_of_one(&self.new_row, values)?;
         let shown = self.returning.iter().map(|e| evaluate(e, &row)).collect::<Result<Vec<_>>>()?;
-        one_row(&self.shown, shown)
+        batch_of_one(&self.shown, shown)
     }
 }
 
@@ -156,26 +156,12 @@ fn compile(
     schema: &DFSchema,
     parameters: &[ScalarValue],
 ) -> Result<Arc<dyn PhysicalExpr>> {
-    let fill = |e: Expr| match &e {
-        Expr::Placeholder(p) => {
-            let number = p.id.trim_start_matches('$').parse::<usize>().ok();
-            let value = number.and_then(|n| parameters.get(n.checked_sub(1)?));
-            Ok(value.map_or_else(|| Transformed::no(e.clone()), |v| Transformed::yes(Expr::Literal(v.clone(), None))))
-        }
-        _ => Ok(Transformed::no(e)),
-    };
-    let filled = planning(expr.clone().transform_up(fill))?.data;
+    let filled = planning(apply::fill(expr.clone(), &apply::numbered(parameters)))?;
     physical_expr(&filled, schema, context)
 }
 
 fn evaluate(expr: &Arc<dyn PhysicalExpr>, row: &RecordBatch) -> Result<ArrayRef> {
     expr.evaluate(row).and_then(|value| value.into_array(1)).map_err(sql_error)
-}
-
-fn one_row(schema: &SchemaRef, columns: Vec<ArrayRef>) -> Result<RecordBatch> {
-    let options = RecordBatchOptions::new().with_row_count(Some(1));
-    RecordBatch::try_new_with_options(Arc::clone(schema), columns, &options)
-        .map_err(|e| SqlError::internal(e.to_string()))
 }
 
 fn second_time() -> SqlError {
