@@ -6,6 +6,10 @@ pub const VIEW_DEPTH_MAX: usize = 32;
 pub const COLUMNS_MAX: usize = 1600;
 /// Bytes of uncommitted changes of one transaction: more is 53200.
 pub const TRANSACTION_BYTES_MAX: usize = 4 << 30;
+/// Locks of one transaction, rows included: one more is 53200.
+pub const TRANSACTION_LOCKS_MAX: usize = 1 << 24;
+/// Advisory locks that a session holds beyond its transactions: one more is 53200.
+pub const SESSION_LOCKS_MAX: usize = 1 << 16;
 /// Prepared statements of one session: more is 54000.
 pub const PREPARED_STATEMENTS_MAX: usize = 10_000;
 /// Bytes of an identifier; longer ones are cut with a notice, as in PostgreSQL.

@@ -20,6 +20,7 @@ pub use table::{AdvisoryKey, LockInfo, LockTag, Owner};
 pub use wait::LockClient;
 pub(super) use wait::NoClient;
 
+use crate::limits;
 use table::{LockTable, Request};
 use wait::Waits;
 
@@ -31,6 +32,11 @@ pub(super) fn conflict() -> SqlError {
 /// The same, if the other has deleted the row.
 pub(super) fn conflict_with_delete() -> SqlError {
     SqlError::new(SqlState::T_R_SERIALIZATION_FAILURE, "could not serialize access due to concurrent delete")
+}
+
+fn too_many(most: usize) -> SqlError {
+    SqlError::new(SqlState::OUT_OF_MEMORY, "out of memory for locks")
+        .detail(format!("More than {most} locks are held."))
 }
 
 #[derive(Debug)]
@@ -213,6 +219,9 @@ impl Held {
             return Err(SqlError::internal("transaction has ended"));
         }
         state.locks.push((tag, mode));
+        if state.locks.len() > limits::TRANSACTION_LOCKS_MAX {
+            return Err(too_many(limits::TRANSACTION_LOCKS_MAX));
+        }
         Ok(())
     }
 
@@ -348,6 +357,9 @@ impl SessionLocks {
         if let Some(count) = held.get_mut(&(key, mode)) {
             *count += 1;
             return Ok(Request::Held);
+        }
+        if held.len() >= limits::SESSION_LOCKS_MAX {
+            return Err(too_many(limits::SESSION_LOCKS_MAX));
         }
         let tag = LockTag::Advisory(key);
         let request = self.locks.table.request(self.owner, tag, mode, queue);
