@@ -75,6 +75,7 @@ impl AppContext {
 
     /// Stops the background threads and flushes. Statements that still run fail with 57P01.
     pub fn close(&self) {
+        self.engine.close();
         self.txns.close();
     }
 

@@ -104,6 +104,11 @@ impl Engine {
         Ok(Engine { columns, state, runner: Runner::new(threads)? })
     }
 
+    /// Ends the threads of queries. Blocks.
+    pub fn close(&self) {
+        self.runner.stop();
+    }
+
     /// The state for one statement.
     pub fn state(&self, statement: Option<Arc<StatementContext>>, session: &Arc<SessionContext>) -> SessionState {
         let mut state = self.state.clone();

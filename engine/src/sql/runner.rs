@@ -5,6 +5,7 @@
 //! second runtime, which hands its batches over in a short queue and ends when the statement drops its rows.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use datafusion::arrow::array::RecordBatch;
 use datafusion::common::tree_node::{Transformed, TreeNode};
@@ -13,6 +14,7 @@ use datafusion::physical_plan::ExecutionPlan;
 use datafusion::physical_plan::coop::CooperativeExec;
 use futures::{Stream, StreamExt};
 use kalamdb_catalog::{Result, SqlError, SqlState};
+use parking_lot::Mutex;
 use tokio::runtime::{Builder, Runtime};
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
@@ -22,8 +24,11 @@ use super::plan::sql_error;
 use crate::limits::{BATCHES_AHEAD_MAX, QUERY_STACK_BYTES};
 use crate::session::CancelHandle;
 
-/// The threads of queries.
-pub(super) struct Runner(Option<Runtime>);
+/// The threads of queries. None once they have been stopped.
+pub(super) struct Runner(Mutex<Option<Runtime>>);
+
+/// How long the end of the server waits for queries that have been cancelled.
+const STOP_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// The rows of a running query, on the side of the statement.
 struct Running {
@@ -43,7 +48,7 @@ impl Runner {
             .enable_all()
             .build();
         let failed = |e: std::io::Error| SqlError::new(SqlState::IO_ERROR, format!("could not start threads: {e}"));
-        Ok(Runner(Some(runtime.map_err(failed)?)))
+        Ok(Runner(Mutex::new(Some(runtime.map_err(failed)?))))
     }
 
     /// Runs a stream. It ends with the token's error once that is tripped.
@@ -54,7 +59,7 @@ impl Runner {
     ) -> RowStream {
         let (sender, batches) = mpsc::channel(BATCHES_AHEAD_MAX);
         let mut task = JoinSet::new();
-        if let Some(runtime) = &self.0 {
+        if let Some(runtime) = &*self.0.lock() {
             let pull = async move {
                 while let Some(batch) = rows.next().await {
                     let failed = batch.is_err();
@@ -97,10 +102,23 @@ impl Running {
     }
 }
 
+impl Runner {
+    /// Ends the threads. A query may hold storage until it notices that it has been cancelled, and storage must not be in
+    /// use when the process ends. Blocks.
+    pub(super) fn stop(&self) {
+        let Some(runtime) = self.0.lock().take() else { return };
+        // A thread that runs tasks may not wait for others; one of its own may.
+        let ended = std::thread::spawn(move || runtime.shutdown_timeout(STOP_TIMEOUT)).join();
+        if ended.is_err() {
+            tracing::error!("the threads of queries did not end");
+        }
+    }
+}
+
 impl Drop for Runner {
     fn drop(&mut self) {
         // The runtime may be dropped from a task, where waiting is not allowed.
-        if let Some(runtime) = self.0.take() {
+        if let Some(runtime) = self.0.get_mut().take() {
             runtime.shutdown_background();
         }
     }
