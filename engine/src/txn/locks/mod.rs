@@ -94,13 +94,14 @@ impl Locks {
         self.exclusive.load(Ordering::Acquire) > 0
     }
 
-    fn release(&self, owner: Owner, tag: LockTag, mode: LockMode) {
-        self.table.release(owner, tag, mode);
-        self.count_exclusive(tag, mode, false);
+    fn release(&self, owner: Owner, lock: HeldLock) {
+        self.table.release(owner, lock.hash, lock.mode);
+        self.count_alone(lock.alone, false);
     }
 
-    fn count_exclusive(&self, tag: LockTag, mode: LockMode, more: bool) {
-        if matches!((tag, mode), (LockTag::Table(_), LockMode::AccessExclusive)) {
+    /// Counts a lock that keeps a table for its owner.
+    fn count_alone(&self, alone: bool, more: bool) {
+        if alone {
             let change = if more { AtomicUsize::fetch_add } else { AtomicUsize::fetch_sub };
             change(&self.exclusive, 1, Ordering::AcqRel);
         }
@@ -148,9 +149,24 @@ pub(super) struct Held {
 #[derive(Default, Debug)]
 struct HeldState {
     /// In the order in which they were taken.
-    locks: Vec<(LockTag, LockMode)>,
+    locks: Vec<HeldLock>,
     tables: Vec<Touched>,
     released: bool,
+}
+
+/// A lock, as small as may be: a bulk load holds one for each row.
+#[derive(Clone, Copy, Debug)]
+struct HeldLock {
+    /// Of what it protects.
+    hash: u64,
+    mode: LockMode,
+    /// It keeps a table for its owner.
+    alone: bool,
+}
+
+/// True for a lock that keeps a table for its owner.
+fn is_alone(tag: LockTag, mode: LockMode) -> bool {
+    matches!((tag, mode), (LockTag::Table(_), LockMode::AccessExclusive))
 }
 
 /// Where a transaction's locks stood at a savepoint.
@@ -193,7 +209,7 @@ impl Held {
             Request::Refused => Ok(Locked::No),
             Request::Deadlock => Err(wait::deadlock()),
             Request::Queued(ticket) => {
-                let counted = Counted::new(&self.locks, tag, mode);
+                let counted = Counted::new(&self.locks, is_alone(tag, mode));
                 self.locks.waits.wait(&self.locks.table, ticket, &*self.client).await?;
                 counted.keep();
                 self.keep(tag, mode)?;
@@ -205,20 +221,21 @@ impl Held {
     fn request(&self, tag: LockTag, mode: LockMode, queue: bool) -> Result<Request> {
         let request = self.locks.table.request(self.owner, tag, mode, queue);
         if let Request::Granted = request {
-            self.locks.count_exclusive(tag, mode, true);
+            self.locks.count_alone(is_alone(tag, mode), true);
             self.keep(tag, mode)?;
         }
         Ok(request)
     }
 
     fn keep(&self, tag: LockTag, mode: LockMode) -> Result<()> {
+        let lock = HeldLock { hash: self.locks.table.hash(tag), mode, alone: is_alone(tag, mode) };
         let mut state = self.state.lock();
         if state.released {
             drop(state);
-            self.locks.release(self.owner, tag, mode);
+            self.locks.release(self.owner, lock);
             return Err(SqlError::internal("transaction has ended"));
         }
-        state.locks.push((tag, mode));
+        state.locks.push(lock);
         if state.locks.len() > limits::TRANSACTION_LOCKS_MAX {
             return Err(too_many(limits::TRANSACTION_LOCKS_MAX));
         }
@@ -271,8 +288,8 @@ impl Held {
         state.tables.iter_mut().zip(&mark.tables).for_each(|(touched, ddl)| touched.ddl = *ddl);
         let locks = state.locks.split_off(mark.locks);
         drop(state);
-        for (tag, mode) in locks.into_iter().rev() {
-            self.locks.release(self.owner, tag, mode);
+        for lock in locks.into_iter().rev() {
+            self.locks.release(self.owner, lock);
         }
     }
 
@@ -284,8 +301,8 @@ impl Held {
             state.tables.clear();
             std::mem::take(&mut state.locks)
         };
-        for (tag, mode) in locks {
-            self.locks.release(self.owner, tag, mode);
+        for lock in locks {
+            self.locks.release(self.owner, lock);
         }
     }
 }
@@ -293,14 +310,13 @@ impl Held {
 /// A wait that counts as a lock already; no more once it has been given up.
 struct Counted<'a> {
     locks: &'a Locks,
-    tag: LockTag,
-    mode: LockMode,
+    alone: bool,
 }
 
 impl Counted<'_> {
-    fn new(locks: &Locks, tag: LockTag, mode: LockMode) -> Counted<'_> {
-        locks.count_exclusive(tag, mode, true);
-        Counted { locks, tag, mode }
+    fn new(locks: &Locks, alone: bool) -> Counted<'_> {
+        locks.count_alone(alone, true);
+        Counted { locks, alone }
     }
 
     fn keep(self) {
@@ -310,7 +326,7 @@ impl Counted<'_> {
 
 impl Drop for Counted<'_> {
     fn drop(&mut self) {
-        self.locks.count_exclusive(self.tag, self.mode, false);
+        self.locks.count_alone(self.alone, false);
     }
 }
 
@@ -381,7 +397,8 @@ impl SessionLocks {
         *count -= 1;
         if *count == 0 {
             held.remove(&(key, mode));
-            self.locks.table.release(self.owner, LockTag::Advisory(key), mode);
+            let hash = self.locks.table.hash(LockTag::Advisory(key));
+            self.locks.table.release(self.owner, hash, mode);
         }
         true
     }
@@ -389,7 +406,8 @@ impl SessionLocks {
     /// pg_advisory_unlock_all, and the end of the session.
     pub fn unlock_all(&self) {
         for ((key, mode), _) in self.held.lock().drain() {
-            self.locks.table.release(self.owner, LockTag::Advisory(key), mode);
+            let hash = self.locks.table.hash(LockTag::Advisory(key));
+            self.locks.table.release(self.owner, hash, mode);
         }
     }
 }

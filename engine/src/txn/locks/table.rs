@@ -78,68 +78,61 @@ struct Waiter {
     granted: oneshot::Sender<()>,
 }
 
-/// Mostly one.
+/// What is kept of one hash.
 #[derive(Debug)]
-enum Holders {
-    One(Holder),
-    Many(Vec<Holder>),
-}
-
-impl Holders {
-    fn as_slice(&self) -> &[Holder] {
-        match self {
-            Holders::One(one) => std::slice::from_ref(one),
-            Holders::Many(many) => many,
-        }
-    }
-
-    fn push(&mut self, holder: Holder) {
-        match self {
-            Holders::One(one) => *self = Holders::Many(vec![*one, holder]),
-            Holders::Many(many) => many.push(holder),
-        }
-    }
-
-    /// Takes one out; true if there is none left.
-    fn remove(&mut self, owner: Owner, mode: LockMode) -> bool {
-        let is = |h: &Holder| h.owner == owner && h.mode == mode;
-        match self {
-            Holders::One(one) => is(one),
-            Holders::Many(many) => {
-                if let Some(at) = many.iter().position(is) {
-                    many.swap_remove(at);
-                }
-                many.is_empty()
-            }
-        }
-    }
+enum Slot {
+    /// A row that one owner has locked and nobody waits for: most locks there are, and a bulk load has one for each row.
+    Row(Holder),
+    Lock(Box<Lock>),
 }
 
 #[derive(Debug)]
 struct Lock {
     tag: LockTag,
-    holders: Holders,
-    #[expect(clippy::box_collection, reason = "a lock that nobody waits for stays small")]
-    queue: Option<Box<VecDeque<Waiter>>>,
+    holders: Vec<Holder>,
+    queue: VecDeque<Waiter>,
+}
+
+impl Slot {
+    fn new(tag: LockTag, holder: Holder) -> Slot {
+        match tag {
+            LockTag::Row { .. } => Slot::Row(holder),
+            tag => Slot::Lock(Box::new(Lock { tag, holders: vec![holder], queue: VecDeque::new() })),
+        }
+    }
+
+    fn holders(&self) -> &[Holder] {
+        match self {
+            Slot::Row(holder) => std::slice::from_ref(holder),
+            Slot::Lock(lock) => &lock.holders,
+        }
+    }
+
+    /// The lock in full, for a second holder or a queue.
+    fn full(&mut self, tag: LockTag) -> &mut Lock {
+        if let Slot::Row(holder) = self {
+            *self = Slot::Lock(Box::new(Lock { tag, holders: vec![*holder], queue: VecDeque::new() }));
+        }
+        match self {
+            Slot::Lock(lock) => lock,
+            Slot::Row(_) => unreachable!("made a lock above"),
+        }
+    }
 }
 
 impl Lock {
     fn excluded(&self, owner: Owner, mode: LockMode) -> bool {
-        self.holders.as_slice().iter().any(|h| h.owner.party() != owner.party() && h.mode.conflicts(mode))
+        self.holders.iter().any(|h| h.owner.party() != owner.party() && h.mode.conflicts(mode))
     }
 
     /// The modes that an owner's party holds.
     fn modes_of(&self, owner: Owner) -> Vec<LockMode> {
         let mine = |h: &&Holder| h.owner.party() == owner.party();
-        self.holders.as_slice().iter().filter(mine).map(|h| h.mode).collect()
-    }
-
-    fn waiters(&self) -> impl Iterator<Item = &Waiter> {
-        self.queue.iter().flat_map(|q| q.iter())
+        self.holders.iter().filter(mine).map(|h| h.mode).collect()
     }
 
     fn must_wait(&self, owner: Owner, mode: LockMode) -> bool {
-        self.excluded(owner, mode) || (self.queue.is_some() && self.queues_behind(owner, mode, self.waiters()))
+        self.excluded(owner, mode) || (!self.queue.is_empty() && self.queues_behind(owner, mode, self.queue.iter()))
     }
 
     /// True if somebody ahead wants what excludes this. One who waits for what this owner holds is not ahead of it.
@@ -151,9 +144,8 @@ impl Lock {
 
     /// Grants what can be granted, in the order of the queue.
     fn wake(&mut self) {
-        let Some(mut queue) = self.queue.take() else { return };
         let mut left: VecDeque<Waiter> = VecDeque::new();
-        while let Some(waiter) = queue.pop_front() {
+        while let Some(waiter) = self.queue.pop_front() {
             let (owner, mode) = (waiter.owner, waiter.mode);
             if self.queues_behind(owner, mode, left.iter()) || self.excluded(owner, mode) {
                 left.push_back(waiter);
@@ -164,7 +156,7 @@ impl Lock {
                 self.holders.push(Holder { owner: waiter.owner, mode: waiter.mode });
             }
         }
-        self.queue = (!left.is_empty()).then(|| Box::new(left));
+        self.queue = left;
     }
 }
 
@@ -184,7 +176,7 @@ impl Hasher for Hashed {
     }
 }
 
-type Shard = HashMap<u64, Lock, BuildHasherDefault<Hashed>>;
+type Shard = HashMap<u64, Slot, BuildHasherDefault<Hashed>>;
 
 /// What became of a request.
 #[derive(Debug)]
@@ -247,7 +239,7 @@ impl LockTable {
         LockTag::Row { table, hash: self.hasher.hash_one(key) }
     }
 
-    fn hash(&self, tag: LockTag) -> u64 {
+    pub(super) fn hash(&self, tag: LockTag) -> u64 {
         match tag {
             LockTag::Row { hash, .. } => hash,
             other => self.hasher.hash_one(other),
@@ -262,16 +254,17 @@ impl LockTable {
     pub(super) fn request(&self, owner: Owner, tag: LockTag, mode: LockMode, queue: bool) -> Request {
         let hash = self.hash(tag);
         let mut shard = self.shard(hash).lock();
-        let lock = match shard.entry(hash) {
+        let slot = match shard.entry(hash) {
             Entry::Vacant(free) => {
-                free.insert(Lock { tag, holders: Holders::One(Holder { owner, mode }), queue: None });
+                free.insert(Slot::new(tag, Holder { owner, mode }));
                 return Request::Granted;
             }
-            Entry::Occupied(lock) => lock.into_mut(),
+            Entry::Occupied(slot) => slot.into_mut(),
         };
-        if lock.holders.as_slice().iter().any(|h| h.owner == owner && h.mode.covers(mode)) {
+        if slot.holders().iter().any(|h| h.owner == owner && h.mode.covers(mode)) {
             return Request::Held;
         }
+        let lock = slot.full(tag);
         if !lock.must_wait(owner, mode) {
             lock.holders.push(Holder { owner, mode });
             return Request::Granted;
@@ -282,45 +275,45 @@ impl LockTable {
         // One who waits for what this owner holds comes after it, for else they wait for each other. Not so for rows, as
         // in PostgreSQL, where who waits for a row waits for the end of a transaction.
         let held = if matches!(tag, LockTag::Row { .. }) { Vec::new() } else { lock.modes_of(owner) };
-        let before = lock.waiters().position(|w| held.iter().any(|h| h.conflicts(w.mode)));
+        let before = lock.queue.iter().position(|w| held.iter().any(|h| h.conflicts(w.mode)));
         let stuck = |w: &Waiter| {
             held.iter().any(|h| h.conflicts(w.mode)) && lock.modes_of(w.owner).iter().any(|h| h.conflicts(mode))
         };
-        if lock.waiters().any(stuck) {
+        if lock.queue.iter().any(stuck) {
             return Request::Deadlock;
         }
         let number = self.tickets.fetch_add(1, Ordering::Relaxed);
         let (sender, granted) = oneshot::channel();
         let waiter = Waiter { ticket: number, owner, mode, granted: sender };
-        let queue = lock.queue.get_or_insert_default();
-        queue.insert(before.unwrap_or(queue.len()), waiter);
+        lock.queue.insert(before.unwrap_or(lock.queue.len()), waiter);
         Request::Queued(Ticket { tag, mode, owner, granted, number })
     }
 
     /// Adds a mode to what an owner holds already.
     pub(super) fn add(&self, owner: Owner, tag: LockTag, mode: LockMode) {
         let hash = self.hash(tag);
-        if let Some(lock) = self.shard(hash).lock().get_mut(&hash) {
-            lock.holders.push(Holder { owner, mode });
+        if let Some(slot) = self.shard(hash).lock().get_mut(&hash) {
+            slot.full(tag).holders.push(Holder { owner, mode });
         }
     }
 
-    /// Gives a lock back.
-    pub(super) fn release(&self, owner: Owner, tag: LockTag, mode: LockMode) {
-        let hash = self.hash(tag);
+    /// Gives a lock back, by the hash of what it protects.
+    pub(super) fn release(&self, owner: Owner, hash: u64, mode: LockMode) {
         let mut shard = self.shard(hash).lock();
-        let Entry::Occupied(mut lock) = shard.entry(hash) else { return };
-        let none_left = lock.get_mut().holders.remove(owner, mode);
-        if none_left && lock.get().queue.is_none() {
-            lock.remove();
-            return;
-        }
-        if none_left {
-            lock.get_mut().holders = Holders::Many(Vec::new());
-        }
-        lock.get_mut().wake();
-        if lock.get().holders.as_slice().is_empty() && lock.get().queue.is_none() {
-            lock.remove();
+        let Entry::Occupied(mut slot) = shard.entry(hash) else { return };
+        let is = |h: &Holder| h.owner == owner && h.mode == mode;
+        let unused = match slot.get_mut() {
+            Slot::Row(holder) => is(holder),
+            Slot::Lock(lock) => {
+                if let Some(at) = lock.holders.iter().position(is) {
+                    lock.holders.swap_remove(at);
+                    lock.wake();
+                }
+                lock.holders.is_empty() && lock.queue.is_empty()
+            }
+        };
+        if unused {
+            slot.remove();
         }
     }
 
@@ -329,11 +322,10 @@ impl LockTable {
         let hash = self.hash(ticket.tag);
         let granted = {
             let mut shard = self.shard(hash).lock();
-            if let Some(lock) = shard.get_mut(&hash)
-                && let Some(queue) = &mut lock.queue
-                && let Some(at) = queue.iter().position(|w| w.ticket == ticket.number)
+            if let Some(Slot::Lock(lock)) = shard.get_mut(&hash)
+                && let Some(at) = lock.queue.iter().position(|w| w.ticket == ticket.number)
             {
-                queue.remove(at);
+                lock.queue.remove(at);
                 // Those behind may have waited for this one only.
                 lock.wake();
                 false
@@ -342,7 +334,7 @@ impl LockTable {
             }
         };
         if granted {
-            self.release(ticket.owner, ticket.tag, ticket.mode);
+            self.release(ticket.owner, hash, ticket.mode);
         }
     }
 
@@ -350,13 +342,13 @@ impl LockTable {
     pub(super) fn blockers(&self, ticket: u64, tag: LockTag, owner: Owner, mode: LockMode) -> Vec<Blocker> {
         let hash = self.hash(tag);
         let shard = self.shard(hash).lock();
-        let Some(lock) = shard.get(&hash) else { return Vec::new() };
-        if !lock.waiters().any(|w| w.ticket == ticket) {
+        let Some(Slot::Lock(lock)) = shard.get(&hash) else { return Vec::new() };
+        if !lock.queue.iter().any(|w| w.ticket == ticket) {
             return Vec::new();
         }
         let other = |o: Owner, m: LockMode| o.party() != owner.party() && m.conflicts(mode);
-        let holders = lock.holders.as_slice().iter().filter(|h| other(h.owner, h.mode));
-        let ahead = lock.waiters().take_while(|w| w.ticket != ticket).filter(|w| other(w.owner, w.mode));
+        let holders = lock.holders.iter().filter(|h| other(h.owner, h.mode));
+        let ahead = lock.queue.iter().take_while(|w| w.ticket != ticket).filter(|w| other(w.owner, w.mode));
         let holders = holders.map(|h| Blocker { owner: h.owner, ahead: None });
         holders.chain(ahead.map(|w| Blocker { owner: w.owner, ahead: Some(w.ticket) })).collect()
     }
@@ -365,25 +357,25 @@ impl LockTable {
     pub(super) fn overtake(&self, tag: LockTag, ticket: u64, ahead: u64) {
         let hash = self.hash(tag);
         let mut shard = self.shard(hash).lock();
-        let Some(lock) = shard.get_mut(&hash) else { return };
-        let Some(queue) = &mut lock.queue else { return };
-        let at = |wanted: u64| queue.iter().position(|w| w.ticket == wanted);
+        let Some(Slot::Lock(lock)) = shard.get_mut(&hash) else { return };
+        let at = |wanted: u64| lock.queue.iter().position(|w| w.ticket == wanted);
         if let (Some(from), Some(to)) = (at(ticket), at(ahead))
             && to < from
-            && let Some(waiter) = queue.remove(from)
+            && let Some(waiter) = lock.queue.remove(from)
         {
-            queue.insert(to, waiter);
+            lock.queue.insert(to, waiter);
             lock.wake();
         }
     }
 
-    /// Every lock held or waited for.
+    /// Every lock held or waited for, but rows that nobody waits for.
     pub(super) fn list(&self) -> Vec<LockInfo> {
         let mut out = Vec::new();
         for shard in &self.shards {
-            for lock in shard.lock().values() {
-                let held = lock.holders.as_slice().iter().map(|h| (h.owner, h.mode, true));
-                let waiting = lock.waiters().map(|w| (w.owner, w.mode, false));
+            for slot in shard.lock().values() {
+                let Slot::Lock(lock) = slot else { continue };
+                let held = lock.holders.iter().map(|h| (h.owner, h.mode, true));
+                let waiting = lock.queue.iter().map(|w| (w.owner, w.mode, false));
                 let info = |(owner, mode, granted)| LockInfo { tag: lock.tag, mode, owner, granted };
                 out.extend(held.chain(waiting).map(info));
             }
