@@ -32,7 +32,7 @@ impl CachedTableData {
     pub fn reads(&self, oid: Oid) -> bool {
         match &self.definition.kind {
             TableKind::View { depends_on, .. } => depends_on.iter().any(|d| d.oid == oid),
-            TableKind::Shared | TableKind::System | TableKind::Virtual(_) => false,
+            _ => false,
         }
     }
 
@@ -40,6 +40,8 @@ impl CachedTableData {
     pub fn max_oid(&self) -> Oid {
         let d = &self.definition;
         let key = d.primary_key.as_ref().map_or(0, |k| k.constraint_oid.max(k.index_oid));
+        let indexes = d.indexes.iter().map(|i| i.oid).max().unwrap_or(0);
+        let key = key.max(indexes).max(d.constraints.iter().map(|c| c.oid).max().unwrap_or(0));
         let defaults = d.columns.iter().map(|c| c.default_oid).max().unwrap_or(0);
         // The array type of the row type is the next OID.
         d.oid.max(d.row_type_oid + 1).max(key).max(defaults)

@@ -23,6 +23,8 @@ pub const DEFAULT_DATABASE_OID: Oid = 5;
 pub const DEFAULT_DATABASE: &str = "postgres";
 
 /// One step of DDL. Whole definitions, not deltas: applying one cannot fail.
+// Few at a time, and mostly of the large kind.
+#[allow(clippy::large_enum_variant)]
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
 pub enum CatalogChange {
     PutDatabase(DatabaseDefinition),
@@ -46,6 +48,8 @@ pub struct Catalog {
     names: HashMap<(Oid, String), Oid>,
     /// (schema, index name) to the index's relation
     index_names: HashMap<(Oid, String), Oid>,
+    /// Table to those with foreign keys to it
+    referenced: HashMap<Oid, Vec<Oid>>,
     /// What a relation has under OIDs of its own (row type and its array, index, constraint) to the relation
     owned: HashMap<Oid, Oid>,
 }
@@ -70,8 +74,14 @@ impl Catalog {
             CatalogChange::PutTable(t) => {
                 self.remove_table(t.oid);
                 self.names.insert((t.schema, t.name.clone()), t.oid);
-                if let Some(key) = &t.primary_key {
-                    self.index_names.insert((t.schema, key.name.clone()), t.oid);
+                for name in index_names(t) {
+                    self.index_names.insert((t.schema, name.to_owned()), t.oid);
+                }
+                for target in targets(t) {
+                    let referencing = self.referenced.entry(target).or_default();
+                    if !referencing.contains(&t.oid) {
+                        referencing.push(t.oid);
+                    }
                 }
                 self.owned.extend(owned_oids(t).map(|oid| (oid, t.oid)));
                 self.tables.insert(t.oid, Arc::new(CachedTableData::new(t.clone())));
@@ -84,8 +94,13 @@ impl Catalog {
         if let Some(old) = self.tables.remove(&oid) {
             let t = &old.definition;
             self.names.remove(&(t.schema, t.name.clone()));
-            if let Some(key) = &t.primary_key {
-                self.index_names.remove(&(t.schema, key.name.clone()));
+            for name in index_names(t) {
+                self.index_names.remove(&(t.schema, name.to_owned()));
+            }
+            for target in targets(t) {
+                if let Some(referencing) = self.referenced.get_mut(&target) {
+                    referencing.retain(|r| *r != oid);
+                }
             }
             for oid in owned_oids(t) {
                 self.owned.remove(&oid);
@@ -139,12 +154,24 @@ impl Catalog {
 
     /// The relation with the index of this OID.
     pub fn table_of_index(&self, oid: Oid) -> Option<&Arc<CachedTableData>> {
-        self.owner_of(oid).filter(|t| t.definition.primary_key.as_ref().is_some_and(|k| k.index_oid == oid))
+        self.owner_of(oid).filter(|t| t.definition.index(oid).is_some())
     }
 
     /// The relation with the constraint of this OID.
     pub fn table_of_constraint(&self, oid: Oid) -> Option<&Arc<CachedTableData>> {
-        self.owner_of(oid).filter(|t| t.definition.primary_key.as_ref().is_some_and(|k| k.constraint_oid == oid))
+        self.owner_of(oid).filter(|t| t.definition.constraint(oid).is_some())
+    }
+
+    /// The tables with foreign keys to a table, itself if it has one.
+    pub fn referencing(&self, oid: Oid) -> impl Iterator<Item = &Arc<CachedTableData>> {
+        self.referenced.get(&oid).into_iter().flatten().filter_map(|oid| self.tables.get(oid))
+    }
+
+    /// The sequences that go with a table's columns.
+    pub fn owned_sequences(&self, table: Oid) -> impl Iterator<Item = &Arc<CachedTableData>> {
+        self.tables
+            .values()
+            .filter(move |t| t.definition.sequence().and_then(|s| s.owner).is_some_and(|owner| owner.table == table))
     }
 
     /// Every relation, in no order.
@@ -169,13 +196,24 @@ impl Catalog {
 
     /// The highest storage id in use or reserved.
     pub fn max_storage(&self) -> StorageId {
-        self.tables.values().map(|t| t.definition.storage).max().unwrap_or(0).max(RESERVED_STORAGE)
+        self.tables.values().flat_map(|t| t.definition.storages()).max().unwrap_or(0).max(RESERVED_STORAGE)
     }
+}
+
+/// The names of a table's indexes.
+fn index_names(t: &TableDefinition) -> impl Iterator<Item = &str> {
+    t.primary_key.iter().map(|k| k.name.as_str()).chain(t.indexes.iter().map(|i| i.name.as_str()))
+}
+
+/// The tables that a table's foreign keys refer to.
+fn targets(t: &TableDefinition) -> impl Iterator<Item = Oid> {
+    t.constraints.iter().filter_map(|c| c.foreign_key()).map(|key| key.target)
 }
 
 /// OIDs besides its own that a relation takes. Builtin row types have no array.
 fn owned_oids(t: &TableDefinition) -> impl Iterator<Item = Oid> {
     let array = (t.oid >= FIRST_USER_OID).then_some(t.row_type_oid + 1);
     let key = t.primary_key.as_ref().map(|k| [k.index_oid, k.constraint_oid]);
-    [t.row_type_oid].into_iter().chain(array).chain(key.into_iter().flatten())
+    let others = t.indexes.iter().map(|i| i.oid).chain(t.constraints.iter().map(|c| c.oid));
+    [t.row_type_oid].into_iter().chain(array).chain(key.into_iter().flatten()).chain(others)
 }

@@ -3,10 +3,13 @@
 pub mod builtin;
 mod cached;
 pub mod catalog;
+pub mod constraint;
 mod error;
+pub mod index;
 pub mod name;
 mod registry;
 pub mod row;
+pub mod sequence;
 mod sqlstate;
 pub mod table;
 pub mod types;

@@ -201,7 +201,7 @@ fn table_row(t: &TableDefinition, catalog: &Catalog) -> Vec<CatalogValue> {
     let definition = serde_json::to_string(t).unwrap_or_else(|_| unreachable!("a definition has string keys only"));
     let storage = match t.kind {
         TableKind::Shared | TableKind::System => CatalogValue::Int8(i64::from(t.storage)),
-        TableKind::View { .. } | TableKind::Virtual(_) => CatalogValue::Null,
+        TableKind::View { .. } | TableKind::Sequence(_) | TableKind::Virtual(_) => CatalogValue::Null,
     };
     vec![
         CatalogValue::Oid(t.oid),
@@ -228,20 +228,14 @@ mod tests {
     use super::*;
     use crate::builtin::{bootstrap, initial_changes};
     use crate::catalog::PUBLIC_OID;
-    use crate::table::{ColumnDefinition, Dependency, PrimaryKey};
+    use crate::table::{ColumnDefinition, Dependency, Persistence, PrimaryKey};
     use crate::types::PgType;
 
     fn column(name: &str, ty: PgType) -> ColumnDefinition {
         ColumnDefinition {
-            name: name.to_owned(),
-            ty,
-            typmod: -1,
-            not_null: false,
             default: Some("1".to_owned()),
             default_oid: 16390,
-            dropped: false,
-            missing: None,
-            since_version: 0,
+            ..ColumnDefinition::new(name.to_owned(), ty, -1)
         }
     }
 
@@ -254,6 +248,7 @@ mod tests {
             owner: "alice".to_owned(),
             kind,
             storage: 16,
+            persistence: Persistence::Permanent,
             schema_version: 1,
             columns: vec![column("id", PgType::INT4), column("b", PgType::TEXT)],
             primary_key: Some(PrimaryKey {
@@ -262,6 +257,8 @@ mod tests {
                 name: format!("{name}_pkey"),
                 columns: vec![0],
             }),
+            indexes: Vec::new(),
+            constraints: Vec::new(),
             options: vec![("fillfactor".to_owned(), "100".to_owned())],
             created_at: 5,
         })

@@ -3,6 +3,9 @@
 use serde::{Deserialize, Serialize};
 
 use crate::builtin::VirtualId;
+use crate::constraint::{Constraint, ConstraintKind};
+use crate::index::IndexDefinition;
+use crate::sequence::SequenceDefinition;
 use crate::types::PgType;
 
 /// An object id as in pg_class.oid; from 16384 for what users create, PostgreSQL's own for builtins.
@@ -43,8 +46,44 @@ pub enum TableKind {
     System,
     /// A view; `sql` is its SELECT with every relation schema-qualified.
     View { sql: String, depends_on: Vec<Dependency> },
+    /// A sequence; its storage id names its state.
+    Sequence(SequenceDefinition),
     /// A builtin whose rows the engine makes when asked. Never stored.
     Virtual(VirtualId),
+}
+
+/// How long a table's rows live.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug, Serialize, Deserialize)]
+pub enum Persistence {
+    #[default]
+    Permanent,
+    /// A hint: kept like any other.
+    Unlogged,
+    /// Of one session.
+    Temporary(OnCommit),
+}
+
+/// What becomes of a temporary table when a transaction commits.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub enum OnCommit {
+    PreserveRows,
+    DeleteRows,
+    Drop,
+}
+
+impl Persistence {
+    /// pg_class.relpersistence
+    pub fn letter(self) -> char {
+        match self {
+            Persistence::Permanent => 'p',
+            Persistence::Unlogged => 'u',
+            Persistence::Temporary(_) => 't',
+        }
+    }
+
+    pub fn is_temporary(self) -> bool {
+        matches!(self, Persistence::Temporary(_))
+    }
 }
 
 /// What a view reads: a relation, by OID and by name (the name serves the error once the relation is gone).
@@ -64,6 +103,7 @@ impl TableKind {
             TableKind::Shared => "SHARED",
             TableKind::System => "SYSTEM",
             TableKind::View { .. } => "VIEW",
+            TableKind::Sequence(_) => "SEQUENCE",
             TableKind::Virtual(_) => "VIRTUAL",
         }
     }
@@ -76,7 +116,8 @@ pub struct ColumnDefinition {
     pub ty: PgType,
     pub typmod: i32,
     pub not_null: bool,
-    /// DEFAULT expression as SQL text.
+    /// DEFAULT expression as SQL text, or that of a generated column. A sequence in it is named by its OID:
+    /// `nextval('16390'::regclass)`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub default: Option<String>,
     /// OID of the pg_attrdef row, 0 without a default.
@@ -90,6 +131,45 @@ pub struct ColumnDefinition {
     /// The schema version from which stored rows have this column.
     #[serde(default)]
     pub since_version: u16,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub generated: Option<Generated>,
+}
+
+/// GENERATED ... AS
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub enum Generated {
+    /// AS IDENTITY, from the sequence that the default names: only it may give values, unless INSERT says OVERRIDING.
+    Always,
+    /// AS IDENTITY
+    ByDefault,
+    /// AS (expression) STORED
+    Stored,
+}
+
+impl ColumnDefinition {
+    /// A nullable column without a default.
+    pub fn new(name: String, ty: PgType, typmod: i32) -> ColumnDefinition {
+        ColumnDefinition {
+            name,
+            ty,
+            typmod,
+            not_null: false,
+            default: None,
+            default_oid: 0,
+            dropped: false,
+            missing: None,
+            since_version: 0,
+            generated: None,
+        }
+    }
+
+    pub fn is_stored(&self) -> bool {
+        self.generated == Some(Generated::Stored)
+    }
+
+    pub fn is_identity(&self) -> bool {
+        matches!(self.generated, Some(Generated::Always | Generated::ByDefault))
+    }
 }
 
 /// PRIMARY KEY: a unique constraint and its index under one name.
@@ -116,11 +196,19 @@ pub struct TableDefinition {
     pub kind: TableKind,
     /// 0 for views.
     pub storage: StorageId,
+    #[serde(default)]
+    pub persistence: Persistence,
     /// Grows with every change of the stored form of rows; a stored row carries the one it was written with.
     pub schema_version: u16,
     /// All columns, dropped ones too; attribute number = position + 1.
     pub columns: Vec<ColumnDefinition>,
     pub primary_key: Option<PrimaryKey>,
+    /// Besides the primary key, in the order they were made.
+    #[serde(default)]
+    pub indexes: Vec<IndexDefinition>,
+    /// Besides the primary key and NOT NULL, in the order they were made.
+    #[serde(default)]
+    pub constraints: Vec<Constraint>,
     /// WITH (fillfactor = 100): kept and shown in reloptions.
     pub options: Vec<(String, String)>,
     /// Microseconds since 1970.
@@ -136,6 +224,53 @@ impl TableDefinition {
     /// Position of a column that exists.
     pub fn column_index(&self, name: &str) -> Option<usize> {
         self.columns.iter().position(|c| !c.dropped && c.name == name)
+    }
+
+    /// Every storage that is the relation's.
+    pub fn storages(&self) -> impl Iterator<Item = StorageId> + '_ {
+        let own = (self.storage != 0).then_some(self.storage);
+        own.into_iter().chain(self.indexes.iter().map(|i| i.storage))
+    }
+
+    /// The primary key and the other indexes.
+    pub fn all_indexes(&self) -> Vec<IndexDefinition> {
+        self.primary_key.iter().map(PrimaryKey::as_index).chain(self.indexes.iter().cloned()).collect()
+    }
+
+    /// The primary key and the other constraints.
+    pub fn all_constraints(&self) -> Vec<Constraint> {
+        self.primary_key.iter().map(PrimaryKey::as_constraint).chain(self.constraints.iter().cloned()).collect()
+    }
+
+    /// The index with this OID, the primary key's too.
+    pub fn index(&self, oid: Oid) -> Option<IndexDefinition> {
+        match &self.primary_key {
+            Some(key) if key.index_oid == oid => Some(key.as_index()),
+            _ => self.indexes.iter().find(|i| i.oid == oid).cloned(),
+        }
+    }
+
+    /// The constraint with this OID, the primary key too.
+    pub fn constraint(&self, oid: Oid) -> Option<Constraint> {
+        match &self.primary_key {
+            Some(key) if key.constraint_oid == oid => Some(key.as_constraint()),
+            _ => self.constraints.iter().find(|c| c.oid == oid).cloned(),
+        }
+    }
+
+    /// The constraint that an index keeps.
+    pub fn constraint_of_index(&self, index: Oid) -> Option<Constraint> {
+        self.all_constraints().into_iter().find(|c| match &c.kind {
+            ConstraintKind::Primary(own, _) | ConstraintKind::Unique(own) => *own == index,
+            ConstraintKind::Check(..) | ConstraintKind::Foreign(_) => false,
+        })
+    }
+
+    pub fn sequence(&self) -> Option<&SequenceDefinition> {
+        match &self.kind {
+            TableKind::Sequence(sequence) => Some(sequence),
+            _ => None,
+        }
     }
 
     pub fn is_view(&self) -> bool {

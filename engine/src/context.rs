@@ -10,6 +10,7 @@ use crate::clock;
 use crate::limits;
 use crate::providers::ColumnCache;
 use crate::settings::Settings;
+use crate::sql::handlers::temporary::SCHEMA_PREFIX as TEMPORARY_PREFIX;
 use crate::sql::plan::Engine;
 use crate::storage::{Batch, Storage, StorageOptions, catalog_store};
 use crate::txn::{ChangeLogOptions, TxnManager, TxnOptions};
@@ -44,6 +45,7 @@ impl AppContext {
         let storage = Arc::new(Storage::open(&settings.data_dir, options)?);
         check_catalog_version(&storage)?;
         let catalog = catalog_store::load(&storage)?;
+        let catalog = catalog_store::without_temporary(&storage, catalog, TEMPORARY_PREFIX)?;
         let next_oid = AtomicU32::new(catalog.max_oid() + 1);
         let next_storage = AtomicU32::new((catalog.max_storage() + 1).max(FIRST_USER_STORAGE));
         let registry = Arc::new(SchemaRegistry::new(catalog.clone()));
@@ -56,7 +58,7 @@ impl AppContext {
             ..TxnOptions::default()
         };
         let txns = TxnManager::open(Arc::clone(&storage), Arc::clone(&registry), txn_options)?;
-        let referenced: HashSet<StorageId> = catalog.tables().map(|t| t.definition.storage).collect();
+        let referenced: HashSet<StorageId> = catalog.tables().flat_map(|t| t.definition.storages()).collect();
         storage.drop_unreferenced(&referenced)?;
         let columns = Arc::new(ColumnCache::new(settings.column_cache_bytes));
         let engine = Engine::new(settings.query_memory_bytes, &settings.data_dir.join("spill"), columns)?;

@@ -71,7 +71,7 @@ impl Connection {
         let served = AssertUnwindSafe(self.serve()).catch_unwind().await;
         let end = served.unwrap_or_else(|_| Stop::Fatal(SqlError::internal("the statement met a bug in the server")));
         self.portals.clear();
-        self.session.fail();
+        self.session.close().await;
         if let Stop::Error(error) | Stop::Fatal(error) = end {
             last_words(&mut self.transport, &error).await;
         }

@@ -57,7 +57,7 @@ pub(super) static TABLES: &[BuiltinTable] = &[
         opt("constraint_type", VARCHAR), opt("is_deferrable", VARCHAR), opt("initially_deferred", VARCHAR),
         opt("enforced", VARCHAR), opt("nulls_distinct", VARCHAR),
     ]),
-    table(13070, 13071, "referential_constraints", 'v', Virtual(VirtualId::Empty), &[
+    table(13070, 13071, "referential_constraints", 'v', Virtual(VirtualId::InfoReferentialConstraints), &[
         opt("constraint_catalog", NAME), opt("constraint_schema", NAME), opt("constraint_name", NAME),
         opt("unique_constraint_catalog", NAME), opt("unique_constraint_schema", NAME),
         opt("unique_constraint_name", NAME), opt("match_option", VARCHAR), opt("update_rule", VARCHAR),
@@ -97,17 +97,17 @@ pub(super) static TABLES: &[BuiltinTable] = &[
         opt("result_cast_scope_name", NAME), opt("result_cast_maximum_cardinality", INT4),
         opt("result_cast_dtd_identifier", NAME),
     ]),
-    table(13090, 13091, "sequences", 'v', Virtual(VirtualId::Empty), &[
+    table(13090, 13091, "sequences", 'v', Virtual(VirtualId::InfoSequences), &[
         opt("sequence_catalog", NAME), opt("sequence_schema", NAME), opt("sequence_name", NAME),
         opt("data_type", VARCHAR), opt("numeric_precision", INT4), opt("numeric_precision_radix", INT4),
         opt("numeric_scale", INT4), opt("start_value", VARCHAR), opt("minimum_value", VARCHAR),
         opt("maximum_value", VARCHAR), opt("increment", VARCHAR), opt("cycle_option", VARCHAR),
     ]),
-    table(13100, 13101, "constraint_column_usage", 'v', Virtual(VirtualId::Empty), &[
+    table(13100, 13101, "constraint_column_usage", 'v', Virtual(VirtualId::InfoConstraintColumnUsage), &[
         opt("table_catalog", NAME), opt("table_schema", NAME), opt("table_name", NAME), opt("column_name", NAME),
         opt("constraint_catalog", NAME), opt("constraint_schema", NAME), opt("constraint_name", NAME),
     ]),
-    table(13110, 13111, "check_constraints", 'v', Virtual(VirtualId::Empty), &[
+    table(13110, 13111, "check_constraints", 'v', Virtual(VirtualId::InfoCheckConstraints), &[
         opt("constraint_catalog", NAME), opt("constraint_schema", NAME), opt("constraint_name", NAME),
         opt("check_clause", VARCHAR),
     ]),

@@ -15,7 +15,8 @@ use crate::catalog::{
     SYSTEM_OID,
 };
 use crate::table::{
-    ColumnDefinition, DatabaseDefinition, Oid, PrimaryKey, SchemaDefinition, StorageId, TableDefinition, TableKind,
+    ColumnDefinition, DatabaseDefinition, Oid, Persistence, PrimaryKey, SchemaDefinition, StorageId, TableDefinition,
+    TableKind,
 };
 use crate::types::PgType;
 
@@ -29,9 +30,13 @@ pub const BOOTSTRAP_ROLE_OID: Oid = 10;
 pub enum VirtualId {
     /// Typed, but never with a row: the feature is not there.
     Empty,
+    InfoCheckConstraints,
     InfoColumns,
+    InfoConstraintColumnUsage,
     InfoKeyColumnUsage,
+    InfoReferentialConstraints,
     InfoSchemata,
+    InfoSequences,
     InfoTableConstraints,
     InfoTables,
     InfoViews,
@@ -56,6 +61,8 @@ pub enum VirtualId {
     PgProc,
     PgRewrite,
     PgRoles,
+    PgSequence,
+    PgSequences,
     PgSettings,
     PgStatActivity,
     PgStatUserTables,
@@ -134,16 +141,18 @@ pub fn table_by_oid(oid: Oid) -> Option<&'static BuiltinTable> {
 
 impl BuiltinTable {
     fn definition(&self, schema: Oid) -> TableDefinition {
-        let column = |c: &BuiltinColumn| ColumnDefinition {
-            name: c.name.to_owned(),
-            ty: c.ty,
-            typmod: -1,
-            not_null: c.not_null,
-            default: None,
-            default_oid: 0,
-            dropped: false,
-            missing: None,
-            since_version: 0,
+        // information_schema's yes_or_no is a domain over varchar(3).
+        let yes_or_no = |name: &str| {
+            (name.starts_with("is_") && name != "is_generated")
+                || matches!(
+                    name,
+                    "enforced" | "initially_deferred" | "nulls_distinct" | "identity_cycle" | "cycle_option"
+                )
+        };
+        let column = |c: &BuiltinColumn| {
+            let yes_or_no = schema == INFORMATION_SCHEMA_OID && c.ty == PgType::VARCHAR && yes_or_no(c.name);
+            let typmod = if yes_or_no { 3 + 4 } else { -1 };
+            ColumnDefinition { not_null: c.not_null, ..ColumnDefinition::new(c.name.to_owned(), c.ty, typmod) }
         };
         let (kind, storage) = match &self.source {
             Source::Virtual(id) => (TableKind::Virtual(*id), 0),
@@ -158,6 +167,7 @@ impl BuiltinTable {
             owner: BOOTSTRAP_ROLE.to_owned(),
             kind,
             storage,
+            persistence: Persistence::Permanent,
             schema_version: 0,
             columns: self.columns.iter().map(column).collect(),
             primary_key: matches!(self.source, Source::Stored(_)).then(|| PrimaryKey {
@@ -166,6 +176,8 @@ impl BuiltinTable {
                 name: format!("{}_pkey", self.name),
                 columns: vec![0],
             }),
+            indexes: Vec::new(),
+            constraints: Vec::new(),
             options: Vec::new(),
             created_at: 0,
         }

@@ -313,11 +313,11 @@ pub(super) static TABLES: &[BuiltinTable] = &[
         opt("objoid", OID), opt("classoid", OID), opt("objsubid", INT4), opt("objtype", TEXT),
         opt("objnamespace", OID), opt("objname", TEXT), opt("provider", TEXT), opt("label", TEXT),
     ]),
-    table(2224, 10105, "pg_sequence", 'r', Virtual(VirtualId::Empty), &[
+    table(2224, 10105, "pg_sequence", 'r', Virtual(VirtualId::PgSequence), &[
         col("seqrelid", OID), col("seqtypid", OID), col("seqstart", INT8), col("seqincrement", INT8),
         col("seqmax", INT8), col("seqmin", INT8), col("seqcache", INT8), col("seqcycle", BOOL),
     ]),
-    table(12048, 12050, "pg_sequences", 'v', Virtual(VirtualId::Empty), &[
+    table(12048, 12050, "pg_sequences", 'v', Virtual(VirtualId::PgSequences), &[
         opt("schemaname", NAME), opt("sequencename", NAME), opt("sequenceowner", NAME), opt("data_type", REGTYPE),
         opt("start_value", INT8), opt("min_value", INT8), opt("max_value", INT8), opt("increment_by", INT8),
         opt("cycle", BOOL), opt("cache_size", INT8), opt("last_value", INT8),

@@ -4,6 +4,7 @@ use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
 
 use kalamdb_catalog::catalog::PUBLIC_OID;
+use kalamdb_catalog::table::Persistence;
 use kalamdb_catalog::{
     CatalogChange, ColumnDefinition, Oid, PgType, PrimaryKey, SchemaRegistry, TableDefinition, TableKind, bootstrap,
 };
@@ -56,15 +57,8 @@ pub(crate) fn definition(number: u32, columns: usize) -> TableDefinition {
     let types = [PgType::INT8, PgType::INT4, PgType::TEXT, PgType::NUMERIC, PgType::TIMESTAMPTZ, PgType::JSONB];
     let oid = 16384 + number * OIDS_PER_TABLE;
     let column = |(position, ty): (usize, PgType)| ColumnDefinition {
-        name: format!("column_{position}"),
-        ty,
-        typmod: -1,
         not_null: position == 0,
-        default: None,
-        default_oid: 0,
-        dropped: false,
-        missing: None,
-        since_version: 0,
+        ..ColumnDefinition::new(format!("column_{position}"), ty, -1)
     };
     TableDefinition {
         oid,
@@ -74,6 +68,7 @@ pub(crate) fn definition(number: u32, columns: usize) -> TableDefinition {
         owner: "postgres".to_owned(),
         kind: TableKind::Shared,
         storage: 16 + number,
+        persistence: Persistence::Permanent,
         schema_version: 0,
         columns: types.into_iter().cycle().take(columns).enumerate().map(column).collect(),
         primary_key: Some(PrimaryKey {
@@ -82,6 +77,8 @@ pub(crate) fn definition(number: u32, columns: usize) -> TableDefinition {
             name: format!("table_{number}_pkey"),
             columns: vec![0],
         }),
+        indexes: Vec::new(),
+        constraints: Vec::new(),
         options: Vec::new(),
         created_at: 0,
     }

@@ -51,7 +51,7 @@ static SYSTEM_COLUMNS: [SystemColumn; 7] = [
 pub fn system_columns(table: &CachedTableData) -> &'static [SystemColumn] {
     match table.definition.kind {
         TableKind::View { .. } => &[],
-        TableKind::Virtual(_) => &SYSTEM_COLUMNS[..1],
+        TableKind::Virtual(_) | TableKind::Sequence(_) => &SYSTEM_COLUMNS[..1],
         TableKind::Shared | TableKind::System => &SYSTEM_COLUMNS,
     }
 }
@@ -75,7 +75,9 @@ pub(crate) fn returned(id: usize, schema: SchemaRef) -> Arc<dyn TableSource> {
 /// of the table's ([`Substitute`]).
 pub fn source(table: &Arc<CachedTableData>, mark: u32) -> Arc<dyn TableSource> {
     match table.definition.kind {
-        TableKind::Virtual(_) => provider_as_source(Arc::new(virtual_table::VirtualTable::new(Arc::clone(table)))),
+        TableKind::Virtual(_) | TableKind::Sequence(_) => {
+            provider_as_source(Arc::new(virtual_table::VirtualTable::new(Arc::clone(table))))
+        }
         _ => provider_as_source(Arc::new(StoredTable::new(Arc::clone(table), mark))),
     }
 }

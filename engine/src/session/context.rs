@@ -1,11 +1,12 @@
 //! What functions and scans see of a session: identity, settings, the catalog of the running statement, clocks.
 
+use std::collections::HashMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::time::Duration;
 
 use kalamdb_catalog::{Catalog, Oid, SqlError};
-use parking_lot::RwLock;
+use parking_lot::{Mutex, RwLock};
 
 use super::cancel::CancelHandle;
 use super::peers::Peers;
@@ -32,6 +33,9 @@ pub struct SessionContext {
     pub(crate) txns: Option<Arc<TxnManager>>,
     /// Advisory locks that the session holds beyond its transactions.
     pub(crate) locks: Option<SessionLocks>,
+    sequences: SequenceValues,
+    /// There may be a schema of temporary relations.
+    made_temporary: AtomicBool,
     vars: RwLock<Arc<Vars>>,
     format: RwLock<Arc<FormatSettings>>,
     catalog: RwLock<Arc<Catalog>>,
@@ -79,6 +83,8 @@ impl SessionContext {
             peers: None,
             txns: None,
             locks: None,
+            sequences: SequenceValues::default(),
+            made_temporary: AtomicBool::new(false),
             vars: RwLock::new(Arc::new(vars)),
             format: RwLock::new(format),
             catalog: RwLock::new(catalog),
@@ -87,6 +93,27 @@ impl SessionContext {
             notices: RwLock::new(Vec::new()),
             cancel: CancelHandle::default(),
         }
+    }
+
+    /// The schema of the session's temporary relations, if there is one.
+    pub fn temporary_schema(&self) -> String {
+        format!("{}{}", crate::sql::handlers::temporary::SCHEMA_PREFIX, self.pid)
+    }
+
+    /// The session makes temporary relations.
+    pub(crate) fn makes_temporary(&self) {
+        self.made_temporary.store(true, Ordering::Relaxed);
+    }
+
+    /// True if the session has made temporary relations.
+    pub(crate) fn has_temporary(&self) -> bool {
+        self.made_temporary.load(Ordering::Relaxed)
+            && self.catalog.read().schema_by_name(self.database, &self.temporary_schema()).is_some()
+    }
+
+    /// What sequences have given to the session.
+    pub(crate) fn sequences(&self) -> &SequenceValues {
+        &self.sequences
     }
 
     /// The token that ends the running statement.
@@ -153,5 +180,38 @@ impl SessionContext {
 
     pub fn take_notices(&self) -> Vec<SqlError> {
         std::mem::take(&mut *self.notices.write())
+    }
+}
+
+/// The values that a session has got of sequences: what currval and lastval are about.
+#[derive(Default, Debug)]
+pub(crate) struct SequenceValues(Mutex<(HashMap<Oid, i64>, Option<Oid>)>);
+
+impl SequenceValues {
+    /// nextval
+    pub(crate) fn note(&self, sequence: Oid, value: i64) {
+        let mut values = self.0.lock();
+        values.0.insert(sequence, value);
+        values.1 = Some(sequence);
+    }
+
+    /// setval, which does not make the sequence the last one used.
+    pub(crate) fn note_current(&self, sequence: Oid, value: i64) {
+        self.0.lock().0.insert(sequence, value);
+    }
+
+    pub(crate) fn current(&self, sequence: Oid) -> Option<i64> {
+        self.0.lock().0.get(&sequence).copied()
+    }
+
+    /// The sequence that gave the last value, and its value now.
+    pub(crate) fn last(&self) -> Option<(Oid, i64)> {
+        let values = self.0.lock();
+        values.1.and_then(|oid| Some((oid, *values.0.get(&oid)?)))
+    }
+
+    /// DISCARD SEQUENCES
+    pub(crate) fn forget(&self) {
+        *self.0.lock() = Default::default();
     }
 }

@@ -4,6 +4,7 @@
 
 mod cancel;
 mod context;
+mod end;
 mod peers;
 mod run;
 mod vars;

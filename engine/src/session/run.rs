@@ -23,10 +23,12 @@ use crate::types::{FormatSettings, Value, parse_binary_parameter, parse_text};
 /// Not thread-safe: one connection, one task.
 pub struct Session {
     app: Arc<AppContext>,
-    context: Arc<SessionContext>,
+    pub(super) context: Arc<SessionContext>,
     cancel: CancelHandle,
-    state: State,
+    pub(super) state: State,
     statements: HashMap<String, Arc<Prepared>>,
+    /// What foreign keys have run.
+    pub(crate) internal: HashMap<String, Arc<PreparedStatement>>,
     /// GUC_REPORT values as the client knows them.
     reported: Vec<(&'static str, String)>,
     /// The settings that `reported` was taken from.
@@ -39,7 +41,7 @@ pub struct Session {
     one_of_several: bool,
 }
 
-enum State {
+pub(super) enum State {
     Idle,
     /// A transaction that ends with the message, or at Sync.
     Implicit(Transaction),
@@ -92,6 +94,7 @@ impl Session {
             context,
             state: State::Idle,
             statements: HashMap::new(),
+            internal: HashMap::new(),
             reported,
             reported_of,
             fresh_block: false,
@@ -428,6 +431,9 @@ impl Session {
     pub(crate) async fn commit_block(&mut self, chain: bool) -> Result<&'static str> {
         self.check_block(chain, "COMMIT AND CHAIN")?;
         let modes = self.modes();
+        if matches!(self.state, State::Block(_) | State::Implicit(_)) {
+            self.before_commit().await?;
+        }
         let tag = match std::mem::replace(&mut self.state, State::Idle) {
             State::Block(mut txn) => {
                 self.commit(&mut txn).await?;
@@ -532,7 +538,7 @@ impl Session {
         self.context.notice(SqlError::new(SqlState::NO_ACTIVE_SQL_TRANSACTION, "there is no transaction in progress"));
     }
 
-    async fn commit(&mut self, txn: &mut Transaction) -> Result<()> {
+    pub(super) async fn commit(&mut self, txn: &mut Transaction) -> Result<()> {
         let sync = self.context.vars().synchronous_commit();
         match txn.commit(sync).await {
             Ok(_) => {
@@ -546,12 +552,15 @@ impl Session {
         }
     }
 
-    fn restore_vars(&self) {
+    pub(super) fn restore_vars(&self) {
         self.change_vars(Vars::rollback_all);
     }
 
     /// Commits an implicit transaction; nothing inside BEGIN. An error means that it was rolled back.
     pub async fn finish_implicit(&mut self) -> Result<()> {
+        if matches!(self.state, State::Implicit(_)) {
+            self.before_commit().await?;
+        }
         match std::mem::replace(&mut self.state, State::Idle) {
             State::Implicit(mut txn) => self.commit(&mut txn).await,
             other => {

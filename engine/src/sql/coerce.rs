@@ -95,7 +95,14 @@ fn cast_volatility(from: PgType, to: PgType) -> Volatility {
             || matches!(t, PgType::DATE | PgType::TIME | PgType::TIMESTAMP | PgType::TIMESTAMPTZ | PgType::INTERVAL)
             || t == PgType::BYTEA
     };
-    if depends(from) || depends(to) { Volatility::Stable } else { Volatility::Immutable }
+    // Without a text or a time zone in between there is nothing to read.
+    let plain = |t: PgType| {
+        t.is_float()
+            || matches!(t, PgType::DATE | PgType::TIME | PgType::TIMESTAMP | PgType::INTERVAL)
+            || matches!(t, PgType::INT2 | PgType::INT4 | PgType::INT8 | PgType::NUMERIC)
+    };
+    let varies = (depends(from) || depends(to)) && !(plain(from) && plain(to));
+    if varies { Volatility::Stable } else { Volatility::Immutable }
 }
 
 /// A type modifier applied to a value that already has the type: `varchar(3)`, `numeric(10,2)`, `timestamp(0)`.

@@ -25,7 +25,13 @@ pub(crate) async fn execute(
         }
         Statement::Copy(copy) => handlers::copy::run(session, prepared, copy).await,
         Statement::CreateTable(create) => handlers::create_table::run(session, prepared, create, parameters).await,
-        Statement::Ddl(statement) => handlers::ddl::run(session, prepared, statement).await,
+        statement @ (Statement::Ddl(_)
+        | Statement::CreateSequence(_)
+        | Statement::AlterSequence(_)
+        | Statement::AlterTable(_)
+        | Statement::DropIndex { .. }
+        | Statement::Reindex { .. }) => handlers::ddl::run(session, prepared, statement).await,
+        Statement::SetConstraints { names, deferred } => handlers::constraint::set(session, names, *deferred).await,
         Statement::Explain(explain) => handlers::explain::run(session, prepared, explain, parameters).await,
         Statement::Transaction(command) => transaction(session, command).await,
         Statement::SetTransaction { modes, session: whole } => {

@@ -1,6 +1,11 @@
 //! SQL text to statements: sqlparser's PostgreSQL grammar, with our own rules in front for what its grammar lacks or reads
 //! differently (SET, SHOW, transactions, COPY, maintenance commands, NAMESPACE).
 
+mod alter_table;
+mod constraints;
+mod insert;
+mod sequences;
+
 use std::sync::Arc;
 
 use datafusion::sql::sqlparser::ast::{self, Expr, Ident, ObjectName};
@@ -10,7 +15,9 @@ use kalamdb_catalog::{Result, SqlError, SqlState};
 
 use super::bind::{fold, position};
 use super::dialect::Postgres;
-use super::statement::{CopyStatement, CopyTarget, IsolationLevel, Statement, TransactionCommand, TransactionModes};
+use super::statement::{
+    CopyStatement, CopyTarget, IsolationLevel, LikeItem, Reindexed, Statement, TransactionCommand, TransactionModes,
+};
 use super::window::Exclude;
 use crate::types::io::truncate_name;
 
@@ -75,7 +82,7 @@ impl<'a> Sql<'a> {
     fn of(source: &'a str, tokens: Vec<TokenWithSpan>) -> Self {
         let inner = Parser::new(&DIALECT)
             .with_recursion_limit(DEPTH_MAX)
-            .with_tokens_with_locations(lock_clauses(prepared(tokens)));
+            .with_tokens_with_locations(insert::insert_clauses(lock_clauses(prepared(tokens))));
         Sql { inner, source }
     }
 
@@ -189,6 +196,7 @@ impl<'a> Sql<'a> {
                 Ok(lock) => Statement::Lock(lock),
                 Err(error) => return Err(error),
             },
+            "set" if self.word_at(1) == "constraints" => self.set_constraints()?,
             "set" => self.set()?,
             "reset" => self.reset()?,
             "show" => self.show()?,
@@ -218,11 +226,72 @@ impl<'a> Sql<'a> {
             "copy" => self.copy()?,
             "table" => Statement::Query(self.table_query()?),
             "alter" if self.word_at(1) == "table" => self.alter_table()?,
+            "alter" if self.word_at(1) == "sequence" => self.alter_sequence()?,
+            "drop" if self.word_at(1) == "index" => self.drop_index()?,
+            "reindex" => self.reindex()?,
             "create" if self.creates_table() => self.create_table()?,
+            "create" if self.creates_sequence() => self.create_sequence()?,
             "vacuum" | "analyze" | "checkpoint" | "cluster" => self.maintenance(&word)?,
             _ => return Ok(None),
         };
         Ok(Some(statement))
+    }
+
+    fn drop_index(&mut self) -> Result<Statement> {
+        self.inner.next_token();
+        self.inner.next_token();
+        let concurrently = self.take_word("concurrently");
+        let if_exists = self.take_words(&["if", "exists"]);
+        let names = self.parsed(|p| p.parse_comma_separated(|p| p.parse_object_name(false)))?;
+        let cascade = self.take_word("cascade");
+        if !cascade {
+            self.take_word("restrict");
+        }
+        Ok(Statement::DropIndex { names, if_exists, cascade, concurrently })
+    }
+
+    fn reindex(&mut self) -> Result<Statement> {
+        self.inner.next_token();
+        if self.inner.consume_token(&Token::LParen) {
+            while !self.at_end() && !self.inner.consume_token(&Token::RParen) {
+                self.inner.next_token();
+            }
+        }
+        let word = self.word_at(0);
+        self.inner.next_token();
+        let concurrently = self.take_word("concurrently");
+        let what = match word.as_str() {
+            "index" => Reindexed::Index(self.parsed(|p| p.parse_object_name(false))?),
+            "table" => Reindexed::Table(self.parsed(|p| p.parse_object_name(false))?),
+            "schema" => Reindexed::Schema(self.name()?),
+            "database" | "system" => {
+                if !self.at_end() && self.peek() != Token::SemiColon {
+                    self.name()?;
+                }
+                Reindexed::Database
+            }
+            _ => {
+                self.inner.prev_token();
+                return Err(self.unexpected());
+            }
+        };
+        Ok(Statement::Reindex { what, concurrently })
+    }
+
+    /// SET CONSTRAINTS { ALL | name, ... } { DEFERRED | IMMEDIATE }
+    fn set_constraints(&mut self) -> Result<Statement> {
+        self.inner.next_token();
+        self.inner.next_token();
+        let names = if self.take_word("all") {
+            Vec::new()
+        } else {
+            self.parsed(|p| p.parse_comma_separated(|p| p.parse_object_name(false)))?
+        };
+        let deferred = self.take_word("deferred");
+        if !deferred {
+            self.expect_word("immediate")?;
+        }
+        Ok(Statement::SetConstraints { names, deferred })
     }
 
     /// `TABLE t ...` as a statement of its own: the grammar knows it only inside a query.
@@ -248,36 +317,10 @@ impl<'a> Sql<'a> {
         if sub.at_end() { Ok(query) } else { Err(sub.unexpected()) }
     }
 
-    /// ALTER TABLE: `SET SCHEMA s` and `RESET (a, b)`, which sqlparser lacks, are handed over as SET TBLPROPERTIES.
-    fn alter_table(&mut self) -> Result<Statement> {
-        let mut tokens: Vec<TokenWithSpan> = Vec::new();
-        while !self.at_end() && self.peek() != Token::SemiColon {
-            let token = self.inner.next_token();
-            let last = tokens.last().map(|t| word_of(&t.token)).unwrap_or_default();
-            if word_of(&token.token) == "schema" && last == "set" {
-                let name = self.inner.next_token();
-                let word = |w: &str| TokenWithSpan::wrap(Token::make_word(w, None));
-                tokens.extend([
-                    TokenWithSpan::wrap(Token::make_keyword("TBLPROPERTIES")),
-                    TokenWithSpan::wrap(Token::LParen),
-                    word("schema"),
-                    TokenWithSpan::wrap(Token::Eq),
-                    name,
-                    TokenWithSpan::wrap(Token::RParen),
-                ]);
-                continue;
-            }
-            tokens.push(token);
-        }
-        let inner = Parser::new(&DIALECT).with_recursion_limit(DEPTH_MAX).with_tokens_with_locations(tokens);
-        let mut sub = Sql { inner, source: self.source };
-        let parsed = sub.parsed(|p| p.parse_statement())?;
-        if sub.at_end() { wrap(parsed) } else { Err(sub.unexpected()) }
-    }
-
     fn creates_table(&self) -> bool {
-        let second = self.word_at(1);
-        second == "table" || (second == "unlogged" && self.word_at(2) == "table")
+        let kinds = ["unlogged", "temp", "temporary", "local", "global"];
+        let words = (1..).take_while(|n| kinds.contains(&self.word_at(*n).as_str())).count();
+        self.word_at(words + 1) == "table"
     }
 
     /// CREATE TABLE: LIKE items, names before AS, and `WITH [NO] DATA` are read here, the rest by sqlparser.
@@ -286,8 +329,12 @@ impl<'a> Sql<'a> {
         while !self.at_end() && self.peek() != Token::SemiColon {
             tokens.push(self.inner.next_token());
         }
-        tokens.retain(|t| !matches!(&t.token, Token::Word(w) if w.quote_style.is_none() && w.value.eq_ignore_ascii_case("unlogged")));
-        let mut extras = CreateExtras::default();
+        let mut extras = CreateExtras { unlogged: word_of(&tokens[1].token) == "unlogged", ..CreateExtras::default() };
+        if extras.unlogged {
+            tokens.remove(1);
+        }
+        order_identity_options(&mut tokens);
+        constraints::constraint_clauses(&mut tokens)?;
         self.take_data_clause(&mut tokens, &mut extras);
         self.take_column_list(&mut tokens, &mut extras)?;
         let inner = Parser::new(&DIALECT).with_recursion_limit(DEPTH_MAX).with_tokens_with_locations(tokens);
@@ -299,8 +346,8 @@ impl<'a> Sql<'a> {
         let ast::Statement::CreateTable(create) = parsed else {
             return Ok(Statement::Ddl(Box::new(parsed)));
         };
-        let CreateExtras { likes, names, no_data } = extras;
-        Ok(Statement::CreateTable(Box::new(super::statement::CreateTable { create, likes, names, no_data })))
+        let CreateExtras { likes, names, no_data, unlogged } = extras;
+        Ok(Statement::CreateTable(Box::new(super::statement::CreateTable { create, likes, names, no_data, unlogged })))
     }
 
     /// `... WITH [NO] DATA` at the end.
@@ -336,11 +383,16 @@ impl<'a> Sql<'a> {
             return Ok(());
         }
         let mut kept: Vec<TokenWithSpan> = Vec::new();
+        let mut columns = 0;
         for item in items {
             if item.first().is_some_and(|t| word_of(&t.token) == "like") {
-                extras.likes.push(self.like_item(&item[1..])?);
+                let (table, including) = self.like_item(&item[1..])?;
+                extras.likes.push(LikeItem { table, including, after: columns });
                 continue;
             }
+            let first = item.first().map(|t| word_of(&t.token)).unwrap_or_default();
+            columns +=
+                usize::from(!matches!(first.as_str(), "constraint" | "primary" | "unique" | "check" | "foreign"));
             if !kept.is_empty() {
                 kept.push(TokenWithSpan::wrap(Token::Comma));
             }
@@ -826,9 +878,41 @@ fn is_dml(body: &ast::SetExpr) -> bool {
 /// What CREATE TABLE may hold that sqlparser cannot read, taken out of the tokens.
 #[derive(Default)]
 struct CreateExtras {
-    likes: Vec<(ObjectName, Vec<String>)>,
+    likes: Vec<LikeItem>,
     names: Vec<Ident>,
     no_data: bool,
+    unlogged: bool,
+}
+
+/// Puts the options behind AS IDENTITY into the one order that sqlparser takes.
+fn order_identity_options(tokens: &mut Vec<TokenWithSpan>) {
+    const ORDER: [&str; 6] = ["increment", "minvalue", "maxvalue", "start", "cache", "cycle"];
+    let mut at = 0;
+    while let Some(open) = (at..tokens.len().saturating_sub(1))
+        .find(|i| word_of(&tokens[*i].token) == "identity" && tokens[i + 1].token == Token::LParen)
+        .map(|i| i + 1)
+    {
+        let Some(close) = closing(tokens, open) else { return };
+        let mut options: Vec<(usize, Vec<TokenWithSpan>)> = Vec::new();
+        for token in tokens[open + 1..close].iter().cloned() {
+            let word = word_of(&token.token);
+            let after_no = options.last().is_some_and(|(_, o)| o.len() == 1 && word_of(&o[0].token) == "no");
+            match ORDER.iter().position(|o| *o == word) {
+                Some(rank) if after_no => {
+                    if let Some(last) = options.last_mut() {
+                        last.0 = rank;
+                        last.1.push(token);
+                    }
+                }
+                Some(rank) => options.push((rank, vec![token])),
+                None if word == "no" || options.is_empty() => options.push((ORDER.len(), vec![token])),
+                None => options.last_mut().into_iter().for_each(|(_, o)| o.push(token.clone())),
+            }
+        }
+        options.sort_by_key(|(rank, _)| *rank);
+        tokens.splice(open + 1..close, options.into_iter().flat_map(|(_, option)| option));
+        at = close;
+    }
 }
 
 /// An unquoted word in lower case; empty for other tokens.

@@ -18,6 +18,24 @@ pub(crate) enum Statement {
         statement: Box<Statement>,
     },
     CreateTable(Box<CreateTable>),
+    CreateSequence(Box<CreateSequence>),
+    AlterSequence(Box<AlterSequence>),
+    AlterTable(Box<AlterTable>),
+    DropIndex {
+        names: Vec<ast::ObjectName>,
+        if_exists: bool,
+        cascade: bool,
+        concurrently: bool,
+    },
+    Reindex {
+        what: Reindexed,
+        concurrently: bool,
+    },
+    /// SET CONSTRAINTS; no names: ALL.
+    SetConstraints {
+        names: Vec<ast::ObjectName>,
+        deferred: bool,
+    },
     Copy(Box<CopyStatement>),
     /// CREATE, ALTER, DROP, TRUNCATE; `handlers::ddl` names what it refuses.
     Ddl(Box<ast::Statement>),
@@ -128,16 +146,119 @@ impl TransactionModes {
     }
 }
 
+/// LIKE table INCLUDING ...
+#[derive(Clone, Debug)]
+pub(crate) struct LikeItem {
+    pub table: ast::ObjectName,
+    /// In lower case.
+    pub including: Vec<String>,
+    /// How many columns stand before it.
+    pub after: usize,
+}
+
 /// CREATE TABLE with what sqlparser's grammar lacks.
 #[derive(Clone, Debug)]
 pub(crate) struct CreateTable {
     pub create: ast::CreateTable,
-    /// LIKE items of the column list: the table, and the INCLUDING options in lower case.
-    pub likes: Vec<(ast::ObjectName, Vec<String>)>,
+    /// LIKE items of the column list.
+    pub likes: Vec<LikeItem>,
     /// Column names of CREATE TABLE t (a, b) AS.
     pub names: Vec<ast::Ident>,
     /// WITH NO DATA
     pub no_data: bool,
+    pub unlogged: bool,
+}
+
+#[derive(Clone, Debug)]
+pub(crate) enum Reindexed {
+    Index(ast::ObjectName),
+    Table(ast::ObjectName),
+    Schema(String),
+    /// DATABASE, SYSTEM
+    Database,
+}
+
+#[derive(Clone, Debug)]
+pub(crate) struct CreateSequence {
+    pub name: ast::ObjectName,
+    pub temporary: bool,
+    pub if_not_exists: bool,
+    pub options: SequenceOptions,
+}
+
+#[derive(Clone, Debug)]
+pub(crate) struct AlterSequence {
+    pub name: ast::ObjectName,
+    pub if_exists: bool,
+    pub action: SequenceAction,
+}
+
+#[derive(Clone, Debug)]
+pub(crate) enum SequenceAction {
+    Options(SequenceOptions),
+    Rename(String),
+    SetSchema(String),
+    OwnerTo(String),
+}
+
+/// Options of a sequence as they are given. `Some(None)`: NO MINVALUE, NO MAXVALUE, RESTART without a value.
+#[derive(Clone, Default, Debug)]
+pub(crate) struct SequenceOptions {
+    pub ty: Option<ast::DataType>,
+    pub increment: Option<i64>,
+    pub min: Option<Option<i64>>,
+    pub max: Option<Option<i64>>,
+    pub start: Option<i64>,
+    pub restart: Option<Option<i64>>,
+    pub cache: Option<i64>,
+    pub cycle: Option<bool>,
+    /// NONE is a name here.
+    pub owned_by: Option<ast::ObjectName>,
+}
+
+#[derive(Clone, Debug)]
+pub(crate) struct AlterTable {
+    pub name: ast::ObjectName,
+    pub if_exists: bool,
+    pub operations: Vec<AlterOperation>,
+}
+
+#[derive(Clone, Debug)]
+pub(crate) enum AlterOperation {
+    /// What sqlparser reads.
+    Parsed(Box<ast::AlterTableOperation>),
+    SetSchema(String),
+    /// RESET (option, ...)
+    ResetOptions(Vec<String>),
+    /// ALTER COLUMN c SET GENERATED ..., SET INCREMENT ..., RESTART ...: whether always, and the sequence's options.
+    SetIdentity {
+        column: ast::Ident,
+        always: Option<bool>,
+        options: SequenceOptions,
+    },
+    DropIdentity {
+        column: ast::Ident,
+        if_exists: bool,
+    },
+    /// DROP EXPRESSION
+    DropExpression {
+        column: ast::Ident,
+        if_exists: bool,
+    },
+    /// ALTER CONSTRAINT c [NOT] DEFERRABLE [INITIALLY ...]
+    AlterConstraint {
+        name: ast::Ident,
+        deferrable: bool,
+        deferred: bool,
+    },
+    /// ADD [CONSTRAINT c] UNIQUE | PRIMARY KEY USING INDEX i
+    UsingIndex {
+        name: Option<ast::Ident>,
+        primary: bool,
+        index: ast::Ident,
+        deferrable: bool,
+        deferred: bool,
+    },
 }
 
 #[derive(Clone, Debug)]

@@ -10,6 +10,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use datafusion::arrow::datatypes::DataType;
 use datafusion::common::config::{ConfigExtension, ConfigOptions, ExtensionOptions};
+use datafusion::common::tree_node::TreeNode;
 use datafusion::common::{DataFusionError, Result as DfResult};
 use datafusion::logical_expr::async_udf::{AsyncScalarUDF, AsyncScalarUDFImpl};
 use datafusion::logical_expr::{
@@ -198,6 +199,19 @@ impl AsyncScalarUDFImpl for PgFunction {
         let locked = wait_and_lock(self.resolved.name, session, locker.as_ref(), &arrays, rows).await;
         Ok(ColumnarValue::Array(locked.map_err(df_error)?))
     }
+}
+
+/// True if an expression gives the same for the same row for ever.
+pub(crate) fn is_immutable(expr: &Expr) -> bool {
+    let varies = expr.exists(|e| {
+        Ok(match e {
+            Expr::ScalarFunction(call) => {
+                call.func.signature().volatility != datafusion::logical_expr::Volatility::Immutable
+            }
+            _ => false,
+        })
+    });
+    !varies.unwrap_or(true)
 }
 
 /// The resolved function behind a DataFusion function, if it is one of ours.

@@ -1,9 +1,10 @@
 //! The catalog's rows in storage: they are rows of the system tables like any other.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use kalamdb_catalog::row::{self, CatalogValue, SystemTable};
-use kalamdb_catalog::{Catalog, CatalogChange, PgType, Result, SqlError};
+use kalamdb_catalog::{Catalog, CatalogChange, Oid, PgType, Result, SqlError};
 
 use super::{Batch, RowLayout, Storage, keys};
 use crate::txn::CatalogWrite;
@@ -65,6 +66,29 @@ pub fn initialize(
     }
     batch.put_last_seq(storage, INITIAL_SEQ);
     Ok(())
+}
+
+/// Drops what sessions that have ended without a word have left: their temporary relations. Gives the catalog without them.
+pub fn without_temporary(storage: &Storage, mut catalog: Catalog, prefix: &str) -> Result<Catalog> {
+    let schemas = catalog.databases().flat_map(|d| catalog.schemas(d.oid)).filter(|s| s.name.starts_with(prefix));
+    let schemas: BTreeSet<Oid> = schemas.map(|s| s.oid).collect();
+    if schemas.is_empty() {
+        return Ok(catalog);
+    }
+    let tables = catalog.tables().map(|t| &t.definition).filter(|t| schemas.contains(&t.schema));
+    let mut changes: Vec<CatalogChange> = tables.map(|t| CatalogChange::DropTable(t.oid)).collect();
+    changes.extend(schemas.iter().map(|oid| CatalogChange::DropSchema(*oid)));
+    let seq = storage.last_seq()? + 1;
+    let mut batch = Batch::default();
+    for change in &changes {
+        for write in writes(change, &catalog)? {
+            batch.put_row(storage, &write.key, seq, &write.row.unwrap_or_default());
+        }
+        catalog.apply(change);
+    }
+    batch.put_last_seq(storage, seq);
+    storage.write(batch, true)?;
+    Ok(catalog)
 }
 
 fn layout(table: SystemTable, catalog: &Catalog) -> Result<RowLayout> {

@@ -123,6 +123,52 @@ pub fn push_value(out: &mut Vec<u8>, ty: PgType, value: &Value<'_>) {
     }
 }
 
+/// Appends a value of an index: a byte that says whether it is NULL, in front or behind as the index has it, then its bytes,
+/// turned round if the index descends.
+pub fn push_index_value(out: &mut Vec<u8>, ty: PgType, value: &Value<'_>, descending: bool, nulls_first: bool) {
+    if value.is_null() {
+        out.push(null_mark(nulls_first));
+        return;
+    }
+    out.push(NOT_NULL_MARK);
+    let start = out.len();
+    push_value(out, ty, value);
+    if descending {
+        out[start..].iter_mut().for_each(|byte| *byte = !*byte);
+    }
+}
+
+/// In front of an index's value that is not NULL.
+pub const NOT_NULL_MARK: u8 = 1;
+
+/// What stands for NULL in an index.
+pub const fn null_mark(nulls_first: bool) -> u8 {
+    if nulls_first { 0 } else { 2 }
+}
+
+/// The value of an entry whose key ends with the row's key, which begins at `at`.
+pub fn entry_with_row_in_key(at: usize) -> Vec<u8> {
+    let mut value = vec![1];
+    value.extend_from_slice(&(at as u32).to_be_bytes());
+    value
+}
+
+/// The value of an entry that is the only one of its key; `row` is the row's key behind the storage id.
+pub fn entry_with_row(row: &[u8]) -> Vec<u8> {
+    let mut value = vec![0];
+    value.extend_from_slice(row);
+    value
+}
+
+/// The row's key, behind the storage id, of an entry. None for what is no entry.
+pub fn row_of_entry<'a>(key: &'a [u8], value: &'a [u8]) -> Option<&'a [u8]> {
+    match value.split_first()? {
+        (0, row) => Some(row),
+        (1, at) => key.get(u32::from_be_bytes(at.try_into().ok()?) as usize..),
+        _ => None,
+    }
+}
+
 /// What PostgreSQL compares intervals by: microseconds, with months of 30 days and days of 24 hours.
 fn interval_total(v: &Interval) -> i128 {
     (i128::from(v.months) * 30 + i128::from(v.days)) * 86_400_000_000 + i128::from(v.micros)

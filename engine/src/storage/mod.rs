@@ -24,6 +24,7 @@ pub use iter::{RowIter, RowRef};
 pub use keys::{encode_key, row_id_key};
 pub use row_codec::{BatchDecoder, RowLayout, RowMeta, ScanColumn};
 pub(crate) use run::SortedRows;
+pub(crate) use store::sequence_meta;
 pub use store::{Batch, Storage, StorageOptions, Version};
 
 #[cfg(test)]

@@ -294,6 +294,7 @@ mod tests {
             dropped: false,
             missing: missing.map(str::to_owned),
             since_version,
+            generated: None,
         }
     }
 
@@ -306,9 +307,12 @@ mod tests {
             owner: "kalamdb".to_owned(),
             kind: TableKind::Shared,
             storage: 7,
+            persistence: kalamdb_catalog::table::Persistence::Permanent,
             schema_version,
             columns,
             primary_key: None,
+            indexes: Vec::new(),
+            constraints: Vec::new(),
             options: Vec::new(),
             created_at: 0,
         }

@@ -81,6 +81,14 @@ pub struct Batch {
     key: Vec<u8>,
 }
 
+/// What the keys of sequences' states in the meta family begin with.
+const SEQUENCE_META: &str = "sequence/";
+
+/// The key of a sequence's state in the meta family.
+pub(crate) fn sequence_meta(id: StorageId) -> String {
+    format!("{SEQUENCE_META}{id}")
+}
+
 impl Storage {
     /// Opens the data directory, making it if it is not there. 55006 if another server has it open, 55000 if it is of
     /// another format version; in both cases nothing in it is changed.
@@ -275,6 +283,9 @@ impl Storage {
     /// Removes every row of a storage. Nobody may read it any more.
     pub fn drop_storage(&self, storage: StorageId) -> Result<()> {
         self.check_writable()?;
+        if self.meta_get(&sequence_meta(storage))?.is_some() {
+            self.guard(self.db.delete_cf(self.meta(), sequence_meta(storage)))?;
+        }
         let (start, end) = keys::storage_range(storage);
         // Whole files first; the range deletion then covers what is left.
         self.guard(self.db.delete_file_in_range_cf(self.data(), &start, &end))?;
@@ -299,10 +310,23 @@ impl Storage {
         }
         iter.status().map_err(|e| error::convert(&e))?;
         drop(iter);
+        dropped.extend(self.sequences()?.into_iter().filter(|id| !referenced.contains(id)));
         for storage in &dropped {
             self.drop_storage(*storage)?;
         }
         Ok(dropped)
+    }
+
+    /// The ids of stored states of sequences.
+    fn sequences(&self) -> Result<Vec<StorageId>> {
+        let from = rocksdb::IteratorMode::From(SEQUENCE_META.as_bytes(), rocksdb::Direction::Forward);
+        let mut ids = Vec::new();
+        for entry in self.db.iterator_cf(self.meta(), from) {
+            let (name, _) = entry.map_err(|e| error::convert(&e))?;
+            let Some(id) = std::str::from_utf8(&name).ok().and_then(|n| n.strip_prefix(SEQUENCE_META)) else { break };
+            ids.extend(id.parse::<StorageId>());
+        }
+        Ok(ids)
     }
 
     /// Physically removes keys whose newest version is a deletion at or below the horizon, with all their versions.

@@ -15,7 +15,7 @@ use super::locks::{Held, conflict};
 use super::manager::Shared;
 use super::run::Run;
 use super::serial::ReadSet;
-use super::write_set::WriteSet;
+use super::write_set::{INDEX_ENTRY, WriteSet};
 use crate::storage::{Batch, SortedRows, catalog_store};
 
 impl SortedRows for Run {
@@ -137,6 +137,9 @@ fn write(shared: &Shared, group: &[CommitRequest], base: u64) -> Result<Vec<Stor
     let last = base + group.len() as u64;
     batch.put_last_seq(&shared.storage, last);
     shared.storage.write(batch, sync)?;
+    if sync {
+        shared.sequences.synced();
+    }
     shared.written_seq.store(last, Ordering::Relaxed);
     for (request, seq) in group.iter().zip(base + 1..) {
         request.work.held.committed(seq);
@@ -149,7 +152,7 @@ fn write(shared: &Shared, group: &[CommitRequest], base: u64) -> Result<Vec<Stor
     {
         // A storage filled and given up again in the same transaction.
         let (_, catalog) = shared.snapshots.current();
-        let unnamed = |id: &&StorageId| !catalog.tables().any(|t| t.definition.storage == **id);
+        let unnamed = |id: &&StorageId| !catalog.tables().any(|t| t.definition.storages().any(|s| s == **id));
         replaced.extend(only.work.bulk.iter().filter(unnamed));
     }
     Ok(replaced)
@@ -195,11 +198,13 @@ fn fill(
             continue;
         }
         batch.put_row(storage, key, seq, after.unwrap_or_default());
-        log_bytes += batch.put_change(storage, (seq, index), written.table, key, before, after);
+        if written.table != INDEX_ENTRY {
+            log_bytes += batch.put_change(storage, (seq, index), written.table, key, before, after);
+            index += 1;
+        }
         if after.is_none() {
             deleted.push((seq, key.to_vec()));
         }
-        index += 1;
     }
     log_bytes
 }
@@ -246,10 +251,10 @@ fn validate(current: &Arc<Catalog>, changes: &[CatalogChange]) -> Result<Vec<Sto
         let (CatalogChange::PutTable(TableDefinition { oid, .. }) | CatalogChange::DropTable(oid)) = change else {
             continue;
         };
-        let Some(old) = current.table(*oid).map(|t| t.definition.storage) else { continue };
-        if old != 0 && next.table(*oid).map(|t| t.definition.storage) != Some(old) && !replaced.contains(&old) {
-            replaced.push(old);
-        }
+        let Some(old) = current.table(*oid) else { continue };
+        let kept: Vec<StorageId> = next.table(*oid).map(|t| t.definition.storages().collect()).unwrap_or_default();
+        let gone = old.definition.storages().filter(|s| !kept.contains(s) && !replaced.contains(s));
+        replaced.extend(gone.collect::<Vec<_>>());
     }
     Ok(replaced)
 }

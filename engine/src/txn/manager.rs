@@ -5,7 +5,8 @@ use std::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use kalamdb_catalog::{Catalog, Result, SchemaRegistry, SqlError, SqlState};
+use kalamdb_catalog::sequence::SequenceDefinition;
+use kalamdb_catalog::{Catalog, Result, SchemaRegistry, SqlError, SqlState, StorageId};
 use parking_lot::Mutex;
 use tokio::sync::mpsc;
 
@@ -13,6 +14,7 @@ use super::commit::{self, CommitRequest};
 use super::janitor::Janitor;
 use super::locks::{Held, LockClient, LockInfo, Locks, NoClient, Owner, SessionLocks};
 use super::row_ids::RowIds;
+use super::sequences::{SequenceState, Sequences};
 use super::serial::History;
 use super::snapshots::Snapshots;
 use super::transaction::Transaction;
@@ -56,6 +58,7 @@ pub(super) struct Shared {
     pub(super) snapshots: Arc<Snapshots>,
     pub(super) locks: Arc<Locks>,
     pub(super) row_ids: RowIds,
+    pub(super) sequences: Sequences,
     pub(super) janitor: Janitor,
     pub(super) options: TxnOptions,
     /// The last commit written to storage; moved by the commit thread only.
@@ -82,6 +85,7 @@ impl TxnManager {
             snapshots: Arc::new(Snapshots::new(seq, registry, Arc::clone(storage.horizon()))),
             locks: Arc::new(Locks::new()),
             row_ids: RowIds::open(Arc::clone(&storage))?,
+            sequences: Sequences::new(Arc::clone(&storage)),
             janitor: Janitor::new(seq, &storage, options.change_log.clone()),
             written_seq: AtomicU64::new(seq),
             serializable: AtomicUsize::new(0),
@@ -144,6 +148,20 @@ impl TxnManager {
     /// `count` consecutive hidden row ids, from the one returned.
     pub fn row_ids(&self, count: u64) -> Result<u64> {
         self.shared.row_ids.take(count)
+    }
+
+    /// nextval: the next value of the sequence whose state has this id. Never given twice, whatever becomes of the caller.
+    pub fn next_value(&self, id: StorageId, sequence: &SequenceDefinition, name: &str) -> Result<i64> {
+        self.shared.sequences.next(id, sequence, name)
+    }
+
+    /// setval: the caller has checked the bounds.
+    pub fn set_value(&self, id: StorageId, last: i64, called: bool) -> Result<()> {
+        self.shared.sequences.set(id, last, called)
+    }
+
+    pub fn sequence_state(&self, id: StorageId, sequence: &SequenceDefinition) -> Result<SequenceState> {
+        self.shared.sequences.state(id, sequence)
     }
 
     pub fn storage(&self) -> &Arc<Storage> {

@@ -2,6 +2,7 @@
 //!
 //! README.md beside this file shows a statement as the calls it becomes, and the invariants.
 
+mod checks;
 mod commit;
 mod janitor;
 mod locks;
@@ -10,18 +11,21 @@ mod reader;
 mod row_ids;
 mod row_lock;
 mod run;
+pub(crate) mod sequences;
 mod serial;
 mod snapshots;
 mod statement;
 mod transaction;
 mod write_set;
 
+pub use checks::{ConstraintModes, PendingCheck, PendingKind};
 pub use locks::{AdvisoryKey, IfLocked, LockClient, LockInfo, LockMode, LockTag, Locked, Owner, SessionLocks};
 pub use manager::{ChangeLogOptions, TxnManager, TxnOptions};
 pub use reader::{TxnReader, TxnScan};
 pub use row_lock::{RowLocker, RowState};
-pub use statement::{ApplyOutcome, Existing, InsertOutcome, StatementWrites, TableRef};
-pub use transaction::{CatalogWrite, Isolation, Transaction};
+pub use sequences::SequenceState;
+pub use statement::{ApplyOutcome, Existing, IndexEntry, InsertOutcome, StatementWrites, TableRef};
+pub use transaction::{CatalogWrite, Isolation, ReadPoint, Transaction};
 
 #[cfg(test)]
 pub(crate) mod tests;

@@ -13,6 +13,7 @@ use bytes::Bytes;
 use kalamdb_catalog::{Oid, Result, SqlError, SqlState, StorageId};
 
 use super::Isolation;
+use super::checks::{PendingCheck, PendingKind};
 use super::locks::{Held, IfLocked, LockMode, LockTag, Table, conflict, conflict_with_delete};
 use super::reader::TxnReader;
 use super::row_lock::{self, RowState};
@@ -60,6 +61,21 @@ pub enum ApplyOutcome {
         table: Oid,
         row: Bytes,
     },
+    /// Two rows would have one key in a unique index: the index, and the new row as stored. Nothing has been applied.
+    DuplicateEntry {
+        index: Oid,
+        row: Bytes,
+    },
+}
+
+/// An entry of a secondary index: see `storage::keys`.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct IndexEntry {
+    pub index: Oid,
+    pub key: Vec<u8>,
+    pub value: Vec<u8>,
+    /// No other row may have this key.
+    pub unique: bool,
 }
 
 /// Made by `Transaction::statement`, ended by `Transaction::apply`; dropped, it leaves no trace but its locks.
@@ -67,8 +83,12 @@ pub enum ApplyOutcome {
 pub struct StatementWrites {
     pub(super) reader: TxnReader,
     pub(super) ops: BTreeMap<Bytes, Op>,
+    /// What it does to entries of indexes.
+    pub(super) entries: BTreeMap<Bytes, EntryOp>,
     /// Inserted rows with ascending keys; while there are any, there are no `ops`.
     pub(super) run: Run,
+    /// Constraints to look at once the statement has been applied.
+    checks: Vec<PendingCheck>,
     held: Arc<Held>,
     isolation: Isolation,
     /// Tables written by this statement; mostly one.
@@ -105,13 +125,28 @@ pub(super) struct Op {
     clash: Option<Bytes>,
 }
 
+/// What the statement does to one entry of an index.
+#[derive(Debug)]
+pub(super) struct EntryOp {
+    index: Oid,
+    /// The entry there before, if its row has been updated, moved or deleted.
+    pub(super) old: Option<Bytes>,
+    pub(super) new: Option<Bytes>,
+    /// The row behind `new`, if it came by an UPDATE and has not been looked at for uniqueness.
+    moved: Option<Bytes>,
+    /// Another row that came to have this key.
+    clash: Option<Bytes>,
+}
+
 impl StatementWrites {
     pub(super) fn new(reader: TxnReader, held: Arc<Held>, isolation: Isolation, bytes_max: usize) -> StatementWrites {
         let bytes = reader.writes.bytes();
         StatementWrites {
             reader,
             ops: BTreeMap::new(),
+            entries: BTreeMap::new(),
             run: Run::default(),
+            checks: Vec::new(),
             held,
             isolation,
             tables: Vec::new(),
@@ -181,6 +216,23 @@ impl StatementWrites {
         }
         self.ops.insert(key, Op { table: table.oid, old: None, new: Some(row), moved: false, clash: None });
         Ok(InsertOutcome::Ok)
+    }
+
+    /// Locks a row for ON CONFLICT DO UPDATE and gives what it is then.
+    pub async fn lock_row_for_update(&mut self, table: &TableRef, key: &[u8]) -> Result<Existing> {
+        self.share(table.oid)?;
+        self.held.lock(self.held.row(table.oid, key), LockMode::UPDATE, IfLocked::Wait).await?;
+        self.existing(table, key)
+    }
+
+    /// True if a row is there under a key that is locked, even after the snapshot.
+    pub fn is_there(&mut self, table: &TableRef, key: &[u8]) -> Result<bool> {
+        self.share(table.oid)?;
+        self.spill();
+        match self.ops.get(key) {
+            Some(op) => Ok(op.new.is_some()),
+            None => self.exists(key),
+        }
     }
 
     /// What is there under a key that is locked: for INSERT ... ON CONFLICT. 40001 above READ COMMITTED for a row that the
@@ -255,6 +307,106 @@ impl StatementWrites {
             }
         }
         Ok(true)
+    }
+
+    /// Notes a constraint to look at once the statement has been applied.
+    pub fn check_later(&mut self, check: PendingCheck) -> Result<()> {
+        let bytes = match &check.what {
+            PendingKind::Reference { key, row, .. } | PendingKind::Unique { key, row, .. } => key.len() + row.len(),
+            PendingKind::Referenced { old, new } => old.len() + new.as_ref().map_or(0, Bytes::len),
+        };
+        self.count(bytes)?;
+        self.checks.push(check);
+        Ok(())
+    }
+
+    /// What has been noted so far.
+    pub fn take_checks(&mut self) -> Vec<PendingCheck> {
+        std::mem::take(&mut self.checks)
+    }
+
+    /// Locks the key of a unique entry that is about to be there; waits for whoever is writing it.
+    pub async fn lock_entry(&mut self, entry: &IndexEntry) -> Result<()> {
+        if entry.unique {
+            self.held.lock(self.held.row(entry.index, &entry.key), LockMode::UPDATE, IfLocked::Wait).await?;
+        }
+        Ok(())
+    }
+
+    /// The same for a caller that cannot wait: false if another transaction is writing the key.
+    pub fn try_lock_entry(&mut self, entry: &IndexEntry) -> Result<bool> {
+        Ok(!entry.unique || self.held.try_lock(self.held.row(entry.index, &entry.key), LockMode::UPDATE)?)
+    }
+
+    /// Locks the key of entries that are checked for uniqueness later.
+    pub async fn lock_deferred(&mut self, index: Oid, key: &[u8]) -> Result<()> {
+        self.held.lock(self.held.row(index, key), LockMode::UPDATE, IfLocked::Wait).await.map(drop)
+    }
+
+    /// Adds the entry of an inserted row; a unique one is locked.
+    pub fn insert_entry(&mut self, entry: IndexEntry) -> Result<InsertOutcome> {
+        if entry.unique && self.find_entry(&entry.key)?.is_some() {
+            return Ok(InsertOutcome::Duplicate);
+        }
+        self.put_entry(entry, None)?;
+        Ok(InsertOutcome::Ok)
+    }
+
+    /// Adds the new entry of an updated row; a unique one is locked. Whether its key is free is looked at when the statement
+    /// is applied.
+    pub fn move_entry(&mut self, entry: IndexEntry, row: &Bytes) -> Result<()> {
+        let row = entry.unique.then(|| row.clone());
+        self.put_entry(entry, row)
+    }
+
+    fn put_entry(&mut self, entry: IndexEntry, moved: Option<Bytes>) -> Result<()> {
+        self.count(entry.key.len() + entry.value.len())?;
+        let IndexEntry { index, key, value, .. } = entry;
+        match self.entries.entry(Bytes::from(key)) {
+            Entry::Vacant(free) => {
+                free.insert(EntryOp { index, old: None, new: Some(Bytes::from(value)), moved, clash: None });
+            }
+            Entry::Occupied(mut op) => {
+                let op = op.get_mut();
+                if op.new.is_some() && moved.is_some() {
+                    op.clash = moved;
+                } else {
+                    // The row that was here has gone, in this statement.
+                    op.new = Some(Bytes::from(value));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Takes the entry of a row that is updated or deleted away.
+    pub fn remove_entry(&mut self, entry: IndexEntry) -> Result<()> {
+        self.count(entry.key.len() + entry.value.len())?;
+        let IndexEntry { index, key, value, .. } = entry;
+        let old = Some(Bytes::from(value));
+        match self.entries.entry(Bytes::from(key)) {
+            Entry::Vacant(free) => {
+                free.insert(EntryOp { index, old, new: None, moved: None, clash: None });
+            }
+            Entry::Occupied(mut op) => {
+                // Another row has come to have this key.
+                let op = op.get_mut();
+                op.old = old;
+                op.moved = None;
+            }
+        }
+        Ok(())
+    }
+
+    /// What is there under the key of a unique entry that is locked: by this statement, this transaction, or the newest commit.
+    pub fn find_entry(&self, key: &[u8]) -> Result<Option<Bytes>> {
+        if let Some(op) = self.entries.get(key) {
+            return Ok(op.new.clone());
+        }
+        if let Some(written) = self.reader.writes.get(key) {
+            return Ok(written.after.clone());
+        }
+        Ok(self.reader.storage.get(key, u64::MAX)?.map(|(_, value)| value))
     }
 
     /// Rows changed so far, by key.
@@ -347,6 +499,24 @@ impl StatementWrites {
     pub fn count(&mut self, bytes: usize) -> Result<()> {
         self.bytes += bytes + ENTRY_BYTES;
         if self.bytes > self.bytes_max { Err(too_large(self.bytes_max)) } else { Ok(()) }
+    }
+
+    /// Looks at the keys that rows have moved to in unique indexes.
+    pub(super) fn find_duplicate_entry(&self) -> Result<Option<(Oid, Bytes)>> {
+        for (key, op) in &self.entries {
+            if let Some(row) = &op.clash {
+                return Ok(Some((op.index, row.clone())));
+            }
+            let Some(row) = &op.moved else { continue };
+            let taken = match self.reader.writes.get(key) {
+                Some(written) => written.after.is_some(),
+                None => self.reader.storage.newest(key)?.is_some_and(|version| !version.deleted),
+            };
+            if taken {
+                return Ok(Some((op.index, row.clone())));
+            }
+        }
+        Ok(None)
     }
 
     /// Looks at the keys that rows have moved to.

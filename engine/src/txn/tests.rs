@@ -60,6 +60,7 @@ fn column(name: &str) -> ColumnDefinition {
         dropped: false,
         missing: None,
         since_version: 0,
+        generated: None,
     }
 }
 
@@ -72,9 +73,12 @@ pub(crate) fn table(oid: u32, name: &str, storage: StorageId) -> TableDefinition
         owner: "kalamdb".to_owned(),
         kind: TableKind::Shared,
         storage,
+        persistence: kalamdb_catalog::table::Persistence::Permanent,
         schema_version: 0,
         columns: vec![column("k"), column("v")],
         primary_key: Some(PrimaryKey { constraint_oid: 1, index_oid: 2, name: "t_pkey".to_owned(), columns: vec![0] }),
+        indexes: Vec::new(),
+        constraints: Vec::new(),
         options: Vec::new(),
         created_at: 0,
     }
@@ -192,6 +196,7 @@ impl Runner {
         Ok(match self.session(session)?.apply(statement)? {
             ApplyOutcome::Ok => String::new(),
             ApplyOutcome::Duplicate { table, row } => format!("duplicate in {table}: {}\n", self.show(&row)),
+            ApplyOutcome::DuplicateEntry { index, row } => format!("duplicate in {index}: {}\n", self.show(&row)),
         })
     }
 

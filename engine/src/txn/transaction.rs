@@ -6,6 +6,7 @@ use std::sync::atomic::Ordering;
 use bytes::Bytes;
 use kalamdb_catalog::{Catalog, CatalogChange, Oid, Result, SqlError, SqlState, StorageId, TableDefinition, TableKind};
 
+use super::checks::{ConstraintModes, PendingCheck};
 use super::commit::{CommitRequest, CommitWork};
 use super::locks::{Held, HeldMark, IfLocked, LockMode, LockTag, Locked, conflict};
 use super::manager::TxnManager;
@@ -15,7 +16,7 @@ use super::run::Run;
 use super::serial::ReadSet;
 use super::snapshots::Snapshot;
 use super::statement::{ApplyOutcome, StatementWrites};
-use super::write_set::WriteSet;
+use super::write_set::{INDEX_ENTRY, WriteSet};
 use crate::storage::BulkWriter;
 
 /// Bytes of inserted rows from which on a commit of nothing else writes files: `storage::run`. Below it the log is faster.
@@ -65,11 +66,18 @@ pub struct Transaction {
     changes: Vec<CatalogChange>,
     /// Storages filled by bulk writes of this transaction.
     bulk: Vec<StorageId>,
+    /// Constraints to look at before the commit, in the order they came.
+    pending: Vec<PendingCheck>,
+    modes: ConstraintModes,
     read_only: bool,
     /// What made DDL fail that may succeed when it begins anew.
     retry: Option<Retry>,
     ended: bool,
 }
+
+/// A snapshot to go back to.
+#[derive(Debug)]
+pub struct ReadPoint(Arc<Snapshot>);
 
 #[derive(Clone, Copy, Debug)]
 enum Retry {
@@ -84,6 +92,8 @@ struct Savepoint {
     writes: usize,
     changes: usize,
     bulk: usize,
+    pending: Vec<PendingCheck>,
+    modes: ConstraintModes,
     locks: HeldMark,
 }
 
@@ -103,6 +113,8 @@ impl Transaction {
             run: None,
             changes: Vec::new(),
             bulk: Vec::new(),
+            pending: Vec::new(),
+            modes: ConstraintModes::default(),
             read_only: false,
             retry: None,
             ended: false,
@@ -183,14 +195,17 @@ impl Transaction {
         if let Some((table, row)) = statement.find_duplicate()? {
             return Ok(ApplyOutcome::Duplicate { table, row });
         }
-        let StatementWrites { reader, ops, run, .. } = statement;
+        if let Some((index, row)) = statement.find_duplicate_entry()? {
+            return Ok(ApplyOutcome::DuplicateEntry { index, row });
+        }
+        let StatementWrites { reader, ops, entries, run, .. } = statement;
         drop(reader);
-        if run.bytes() >= RUN_BYTES_MIN && !self.has_writes() && self.savepoints.is_empty() {
+        if run.bytes() >= RUN_BYTES_MIN && entries.is_empty() && !self.has_writes() && self.savepoints.is_empty() {
             self.run = Some(run);
             return Ok(ApplyOutcome::Ok);
         }
         self.settle();
-        if ops.is_empty() && run.is_empty() {
+        if ops.is_empty() && entries.is_empty() && run.is_empty() {
             return Ok(ApplyOutcome::Ok);
         }
         let writes = Arc::make_mut(&mut self.writes);
@@ -198,6 +213,9 @@ impl Transaction {
         writes.put_all(run.into_rows(), table);
         for (key, op) in ops {
             writes.put(key, op.table, op.old, op.new);
+        }
+        for (key, op) in entries {
+            writes.put(key, INDEX_ENTRY, op.old, op.new);
         }
         Ok(ApplyOutcome::Ok)
     }
@@ -228,6 +246,11 @@ impl Transaction {
     /// takes a new snapshot.
     pub fn take_table(&mut self, oid: Oid) -> Result<()> {
         self.lock_for_ddl(LockTag::Table(oid), LockMode::AccessExclusive)
+    }
+
+    /// Keeps others from writing to a table, and lets them read it: for DDL that makes an index.
+    pub fn share_table(&mut self, oid: Oid) -> Result<()> {
+        self.lock_for_ddl(LockTag::Table(oid), LockMode::Share)
     }
 
     /// Takes a lock if it is free; else the error ends the statement, which begins anew once it has the lock
@@ -264,6 +287,15 @@ impl Transaction {
     /// Adds a catalog change with its system-table rows. Locks the relation and the rows; an error if that is not possible
     /// at once, or if either has been changed since the snapshot: see [`Transaction::before_retry`].
     pub fn ddl(&mut self, change: CatalogChange, rows: Vec<CatalogWrite>) -> Result<()> {
+        self.ddl_under(LockMode::AccessExclusive, change, rows)
+    }
+
+    /// The same for a change that readers of the relation need not wait for, nor it for them.
+    pub fn ddl_beside_readers(&mut self, change: CatalogChange, rows: Vec<CatalogWrite>) -> Result<()> {
+        self.ddl_under(LockMode::Share, change, rows)
+    }
+
+    fn ddl_under(&mut self, mode: LockMode, change: CatalogChange, rows: Vec<CatalogWrite>) -> Result<()> {
         self.check_open()?;
         self.settle();
         let snapshot = self.snapshot.seq();
@@ -273,7 +305,7 @@ impl Transaction {
             _ => None,
         };
         if let Some(oid) = relation {
-            self.take_table(oid)?;
+            self.lock_for_ddl(LockTag::Table(oid), mode)?;
             let table = self.held.changes(oid);
             if table.changed_after(snapshot) || table.written_after(snapshot) {
                 return Err(self.stale());
@@ -312,6 +344,8 @@ impl Transaction {
             writes: Arc::make_mut(&mut self.writes).mark(),
             changes: self.changes.len(),
             bulk: self.bulk.len(),
+            pending: self.pending.clone(),
+            modes: self.modes.clone(),
             locks: self.held.mark(),
         });
         Ok(())
@@ -357,6 +391,8 @@ impl Transaction {
         Arc::make_mut(&mut self.writes).undo_to(savepoint.writes);
         let changed = self.changes.len() > savepoint.changes;
         self.changes.truncate(savepoint.changes);
+        self.pending.clone_from(&savepoint.pending);
+        self.modes.clone_from(&savepoint.modes);
         let bulk = self.bulk.split_off(savepoint.bulk);
         self.held.release_from(&savepoint.locks);
         if changed {
@@ -369,6 +405,32 @@ impl Transaction {
         self.savepoints.iter().rposition(|s| s.name == name).ok_or_else(|| {
             SqlError::new(SqlState::S_E_INVALID_SPECIFICATION, format!("savepoint \"{name}\" does not exist"))
         })
+    }
+
+    /// Constraints to look at before the commit.
+    pub fn pending(&mut self) -> &mut Vec<PendingCheck> {
+        &mut self.pending
+    }
+
+    /// SET CONSTRAINTS
+    pub fn constraint_modes(&mut self) -> &mut ConstraintModes {
+        &mut self.modes
+    }
+
+    pub fn isolation(&self) -> Isolation {
+        self.isolation
+    }
+
+    /// Reads from the newest commit on, whatever the isolation level; the snapshot before, to go back to.
+    pub fn read_newest(&mut self) -> ReadPoint {
+        let before = ReadPoint(Arc::clone(&self.snapshot));
+        self.snapshot = self.manager.shared.snapshots.take().0;
+        before
+    }
+
+    /// Goes back to reading from a snapshot.
+    pub fn read_from(&mut self, point: ReadPoint) {
+        self.snapshot = point.0;
     }
 
     /// The catalog changes so far.
@@ -431,6 +493,10 @@ impl Transaction {
     pub async fn commit(&mut self, sync: bool) -> Result<u64> {
         self.check_open()?;
         if !self.has_writes() {
+            if sync && !self.read_only {
+                // A value of a sequence may be all it has taken.
+                self.manager.shared.sequences.sync()?;
+            }
             self.end();
             return Ok(self.snapshot.seq());
         }

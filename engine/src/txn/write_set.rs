@@ -9,6 +9,9 @@ use kalamdb_catalog::Oid;
 /// Bytes counted for an entry besides its key and rows.
 pub(super) const ENTRY_BYTES: usize = 128;
 
+/// What stands for the table of an index's entry: it is no row, and not in the change log.
+pub(super) const INDEX_ENTRY: Oid = 0;
+
 #[derive(Clone, Default, Debug)]
 pub(super) struct WriteSet {
     rows: BTreeMap<Bytes, Written>,

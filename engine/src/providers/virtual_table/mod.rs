@@ -9,6 +9,7 @@ mod information;
 mod locks;
 mod relations;
 pub(crate) mod roles;
+mod sequences;
 mod server;
 mod types;
 
@@ -115,10 +116,15 @@ fn hint_of(filters: &[Expr]) -> Hint<'_> {
 
 /// All rows of a virtual table, in the carriers of its columns.
 pub(crate) fn rows(table: &CachedTableData, hint: &Hint<'_>, session: &SessionContext) -> Result<RecordBatch> {
-    let TableKind::Virtual(id) = table.definition.kind else {
-        return Err(SqlError::internal(format!("{} is not a virtual table", table.definition.name)));
-    };
     let mut rows = Rows::new(&table.definition.columns);
+    let id = match &table.definition.kind {
+        TableKind::Virtual(id) => *id,
+        TableKind::Sequence(sequence) => {
+            sequences::state(&mut rows, &table.definition, sequence, session)?;
+            return rows.finish(table);
+        }
+        _ => return Err(SqlError::internal(format!("{} is not a virtual table", table.definition.name))),
+    };
     match id {
         VirtualId::Empty => {}
         VirtualId::PgClass => relations::pg_class(&mut rows, hint, session)?,
@@ -128,6 +134,12 @@ pub(crate) fn rows(table: &CachedTableData, hint: &Hint<'_>, session: &SessionCo
         VirtualId::PgConstraint => relations::pg_constraint(&mut rows, hint, session)?,
         VirtualId::PgRewrite => relations::pg_rewrite(&mut rows, hint, session)?,
         VirtualId::PgDepend => relations::pg_depend(&mut rows, session)?,
+        VirtualId::PgSequence => sequences::pg_sequence(&mut rows, hint, session)?,
+        VirtualId::PgSequences => sequences::pg_sequences(&mut rows, session)?,
+        VirtualId::InfoSequences => sequences::information(&mut rows, session)?,
+        VirtualId::InfoReferentialConstraints => information::referential_constraints(&mut rows, session)?,
+        VirtualId::InfoCheckConstraints => information::check_constraints(&mut rows, session)?,
+        VirtualId::InfoConstraintColumnUsage => information::constraint_column_usage(&mut rows, session)?,
         VirtualId::PgStatUserTables => relations::pg_stat_user_tables(&mut rows, session)?,
         VirtualId::PgType => types::pg_type(&mut rows, hint, session)?,
         VirtualId::PgProc => types::pg_proc(&mut rows, hint)?,

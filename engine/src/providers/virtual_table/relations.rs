@@ -4,12 +4,16 @@ use std::sync::Arc;
 
 use kalamdb_catalog::builtin::{self, types::type_io};
 use kalamdb_catalog::catalog::PG_CATALOG_OID;
+use kalamdb_catalog::constraint::{Constraint, ConstraintKind, ForeignKey};
+use kalamdb_catalog::index::{IndexDefinition, IndexKey};
 use kalamdb_catalog::table::FIRST_USER_OID;
+use kalamdb_catalog::table::Generated;
 use kalamdb_catalog::{CachedTableData, Catalog, ColumnDefinition, Oid, PgType, Result, TableDefinition, TableKind};
 
 use super::constants::btree_class;
 use super::{Hint, Rows, int2s, letter, oids, owned, roles, text, texts};
 use crate::session::SessionContext;
+use crate::sql::deparse;
 use crate::types::Value;
 
 /// Access methods.
@@ -55,6 +59,7 @@ pub(super) fn relkind(table: &TableDefinition) -> char {
     match table.kind {
         TableKind::View { .. } => 'v',
         TableKind::Shared | TableKind::System => 'r',
+        TableKind::Sequence(_) => 'S',
         TableKind::Virtual(_) => builtin::table_by_oid(table.oid).map_or('r', |b| b.relkind),
     }
 }
@@ -65,11 +70,10 @@ pub(super) fn pg_class(rows: &mut Rows<'_>, hint: &Hint<'_>, session: &SessionCo
         if hint.admits_oid("oid", t.oid) && hint.admits_name("relname", &t.name) {
             push_relation(rows, t)?;
         }
-        if let Some(key) = &t.primary_key
-            && hint.admits_oid("oid", key.index_oid)
-            && hint.admits_name("relname", &key.name)
-        {
-            push_index(rows, t, key.index_oid, &key.name, key.columns.len())?;
+        for index in t.all_indexes() {
+            if hint.admits_oid("oid", index.oid) && hint.admits_name("relname", &index.name) {
+                push_index(rows, t, &index)?;
+            }
         }
     }
     Ok(())
@@ -87,12 +91,13 @@ fn push_relation(rows: &mut Rows<'_>, t: &TableDefinition) -> Result<()> {
         ("reltype", Value::Oid(t.row_type_oid)),
         ("relowner", Value::Oid(roles::oid(&t.owner))),
         ("relam", Value::Oid(if stored { HEAP } else { 0 })),
-        ("relfilenode", Value::Oid(if stored { t.oid } else { 0 })),
+        ("relfilenode", Value::Oid(if stored || kind == 'S' { t.oid } else { 0 })),
         ("reltuples", Value::Float4(-1.0)),
-        ("relhasindex", Value::Bool(t.primary_key.is_some())),
-        ("relpersistence", letter('p')),
+        ("relhasindex", Value::Bool(t.primary_key.is_some() || !t.indexes.is_empty())),
+        ("relpersistence", letter(t.persistence.letter())),
         ("relkind", letter(kind)),
         ("relnatts", Value::Int2(t.columns.len() as i16)),
+        ("relchecks", Value::Int2(checks(t) as i16)),
         ("relhasrules", Value::Bool(kind == 'v')),
         ("relispopulated", Value::Bool(true)),
         ("relreplident", letter(ident)),
@@ -100,19 +105,25 @@ fn push_relation(rows: &mut Rows<'_>, t: &TableDefinition) -> Result<()> {
     ])
 }
 
-fn push_index(rows: &mut Rows<'_>, t: &TableDefinition, oid: Oid, name: &str, columns: usize) -> Result<()> {
+fn checks(t: &TableDefinition) -> usize {
+    t.constraints.iter().filter(|c| matches!(c.kind, ConstraintKind::Check(..))).count()
+}
+
+fn push_index(rows: &mut Rows<'_>, t: &TableDefinition, index: &IndexDefinition) -> Result<()> {
+    let options = texts(index.options.iter().map(|(k, v)| format!("{k}={v}")));
     rows.push(&[
-        ("oid", Value::Oid(oid)),
-        ("relname", text(name)),
+        ("oid", Value::Oid(index.oid)),
+        ("relname", text(&index.name)),
         ("relnamespace", Value::Oid(t.schema)),
         ("relowner", Value::Oid(roles::oid(&t.owner))),
         ("relam", Value::Oid(BTREE)),
-        ("relfilenode", Value::Oid(oid)),
-        ("relpersistence", letter('p')),
+        ("relfilenode", Value::Oid(index.oid)),
+        ("relpersistence", letter(t.persistence.letter())),
         ("relkind", letter('i')),
-        ("relnatts", Value::Int2(columns as i16)),
+        ("relnatts", Value::Int2((index.columns.len() + index.include.len()) as i16)),
         ("relispopulated", Value::Bool(true)),
         ("relreplident", letter('n')),
+        ("reloptions", if index.options.is_empty() { Value::Null } else { options }),
     ])
 }
 
@@ -137,6 +148,9 @@ struct Attribute<'a> {
     has_default: bool,
     has_missing: bool,
     dropped: bool,
+    /// attidentity, attgenerated
+    identity: &'static str,
+    generated: &'static str,
 }
 
 pub(super) fn pg_attribute(rows: &mut Rows<'_>, hint: &Hint<'_>, session: &SessionContext) -> Result<()> {
@@ -152,18 +166,50 @@ pub(super) fn pg_attribute(rows: &mut Rows<'_>, hint: &Hint<'_>, session: &Sessi
                 push_column(rows, hint, t.oid, i as i16 + 1, column)?;
             }
         }
-        if let Some(key) = t.primary_key.as_ref().filter(|k| hint.admits_oid("attrelid", k.index_oid)) {
-            for (i, position) in key.columns.iter().enumerate() {
-                let c = &t.columns[*position];
-                push_attribute(rows, hint, &plain(key.index_oid, i as i16 + 1, &c.name, c.ty, c.typmod, false))?;
-            }
+        for index in t.all_indexes().into_iter().filter(|i| hint.admits_oid("attrelid", i.oid)) {
+            push_index_columns(rows, hint, t, &index)?;
         }
     }
     Ok(())
 }
 
+fn push_index_columns(
+    rows: &mut Rows<'_>,
+    hint: &Hint<'_>,
+    t: &TableDefinition,
+    index: &IndexDefinition,
+) -> Result<()> {
+    let keys = index.columns.iter().map(|column| match &column.key {
+        IndexKey::Column(position) => {
+            let c = &t.columns[*position];
+            (c.name.clone(), c.ty, c.typmod)
+        }
+        IndexKey::Expression(sql, ty) => (deparse::name_of(sql), *ty, -1),
+    });
+    let include = index.include.iter().map(|position| {
+        let c = &t.columns[*position];
+        (c.name.clone(), c.ty, c.typmod)
+    });
+    for (i, (name, ty, typmod)) in keys.chain(include).enumerate() {
+        push_attribute(rows, hint, &plain(index.oid, i as i16 + 1, &name, ty, typmod, false))?;
+    }
+    Ok(())
+}
+
 fn plain(relation: Oid, number: i16, name: &str, ty: PgType, typmod: i32, not_null: bool) -> Attribute<'_> {
-    Attribute { relation, number, name, ty, typmod, not_null, has_default: false, has_missing: false, dropped: false }
+    Attribute {
+        relation,
+        number,
+        name,
+        ty,
+        typmod,
+        not_null,
+        has_default: false,
+        has_missing: false,
+        dropped: false,
+        identity: "",
+        generated: "",
+    }
 }
 
 fn push_column(rows: &mut Rows<'_>, hint: &Hint<'_>, relation: Oid, number: i16, c: &ColumnDefinition) -> Result<()> {
@@ -174,9 +220,15 @@ fn push_column(rows: &mut Rows<'_>, hint: &Hint<'_>, relation: Oid, number: i16,
         &Attribute {
             name: if c.dropped { &dropped_name } else { &c.name },
             not_null: c.not_null && !c.dropped,
-            has_default: c.default.is_some() && !c.dropped,
             has_missing: c.missing.is_some() && !c.dropped,
             dropped: c.dropped,
+            identity: match c.generated {
+                Some(Generated::Always) => "a",
+                Some(Generated::ByDefault) => "d",
+                _ => "",
+            },
+            generated: if c.is_stored() { "s" } else { "" },
+            has_default: c.default.is_some() && !c.dropped && !c.is_identity(),
             ..plain(relation, number, "", c.ty, c.typmod, false)
         },
     )
@@ -204,6 +256,8 @@ fn push_attribute(rows: &mut Rows<'_>, hint: &Hint<'_>, a: &Attribute<'_>) -> Re
         ("attnotnull", Value::Bool(a.not_null)),
         ("atthasdef", Value::Bool(a.has_default)),
         ("atthasmissing", Value::Bool(a.has_missing)),
+        ("attidentity", text(a.identity)),
+        ("attgenerated", text(a.generated)),
         ("attisdropped", Value::Bool(a.dropped)),
         ("attislocal", Value::Bool(true)),
         ("attcollation", Value::Oid(io.map_or(0, |t| t.collation))),
@@ -213,12 +267,17 @@ fn push_attribute(rows: &mut Rows<'_>, hint: &Hint<'_>, a: &Attribute<'_>) -> Re
 pub(super) fn pg_attrdef(rows: &mut Rows<'_>, hint: &Hint<'_>, session: &SessionContext) -> Result<()> {
     for table in candidates(hint, "adrelid", session) {
         for (i, column) in table.definition.live_columns() {
-            let Some(default) = &column.default else { continue };
+            let Some(default) = column.default.as_ref().filter(|_| !column.is_identity()) else { continue };
+            let default = if column.is_stored() {
+                deparse::expression(&table.definition, default, session)
+            } else {
+                deparse::default(default, session)
+            };
             rows.push(&[
                 ("oid", Value::Oid(column.default_oid)),
                 ("adrelid", Value::Oid(table.definition.oid)),
                 ("adnum", Value::Int2(i as i16 + 1)),
-                ("adbin", text(default)),
+                ("adbin", owned(default)),
             ])?;
         }
     }
@@ -229,52 +288,106 @@ pub(super) fn pg_index(rows: &mut Rows<'_>, hint: &Hint<'_>, session: &SessionCo
     let column = hint.oid.map_or("indrelid", |(c, _)| c);
     for table in candidates(hint, if column == "indexrelid" { column } else { "indrelid" }, session) {
         let t = &table.definition;
-        let Some(key) = &t.primary_key else { continue };
-        let types = || key.columns.iter().map(|c| t.columns[*c].ty.oid());
-        rows.push(&[
-            ("indexrelid", Value::Oid(key.index_oid)),
-            ("indrelid", Value::Oid(t.oid)),
-            ("indnatts", Value::Int2(key.columns.len() as i16)),
-            ("indnkeyatts", Value::Int2(key.columns.len() as i16)),
-            ("indisunique", Value::Bool(true)),
-            ("indisprimary", Value::Bool(true)),
-            ("indimmediate", Value::Bool(true)),
-            ("indisvalid", Value::Bool(true)),
-            ("indisready", Value::Bool(true)),
-            ("indislive", Value::Bool(true)),
-            ("indkey", int2s(key.columns.iter().map(|c| *c as i16 + 1))),
-            ("indcollation", oids(types().map(|ty| type_io(ty).map_or(0, |t| t.collation)))),
-            ("indclass", oids(types().map(btree_class))),
-            ("indoption", int2s(key.columns.iter().map(|_| 0))),
-        ])?;
+        for index in t.all_indexes() {
+            push_index_row(rows, t, &index, session)?;
+        }
     }
     Ok(())
 }
 
+fn push_index_row(
+    rows: &mut Rows<'_>,
+    t: &TableDefinition,
+    index: &IndexDefinition,
+    session: &SessionContext,
+) -> Result<()> {
+    let types = || index.columns.iter().map(|c| c.ty(t).oid());
+    let keys = index.columns.iter().map(|c| c.position().map_or(0, |p| p as i16 + 1));
+    let include = index.include.iter().map(|p| *p as i16 + 1);
+    let primary = t.primary_key.as_ref().is_some_and(|k| k.index_oid == index.oid);
+    let expressions: Vec<String> = index
+        .columns
+        .iter()
+        .filter_map(|c| match &c.key {
+            IndexKey::Expression(sql, _) => Some(deparse::expression(t, sql, session)),
+            IndexKey::Column(_) => None,
+        })
+        .collect();
+    let predicate = index.predicate.as_ref().map(|sql| deparse::expression(t, sql, session));
+    rows.push(&[
+        ("indexrelid", Value::Oid(index.oid)),
+        ("indrelid", Value::Oid(t.oid)),
+        ("indnatts", Value::Int2((index.columns.len() + index.include.len()) as i16)),
+        ("indnkeyatts", Value::Int2(index.columns.len() as i16)),
+        ("indisunique", Value::Bool(index.unique)),
+        ("indnullsnotdistinct", Value::Bool(index.nulls_not_distinct)),
+        ("indisprimary", Value::Bool(primary)),
+        ("indimmediate", Value::Bool(index.immediate)),
+        ("indisvalid", Value::Bool(true)),
+        ("indisready", Value::Bool(true)),
+        ("indislive", Value::Bool(true)),
+        ("indkey", int2s(keys.chain(include))),
+        ("indcollation", oids(types().map(|ty| type_io(ty).map_or(0, |t| t.collation)))),
+        ("indclass", oids(types().map(btree_class))),
+        ("indoption", int2s(index.columns.iter().map(|c| i16::from(c.descending) | i16::from(c.nulls_first) << 1))),
+        ("indexprs", if expressions.is_empty() { Value::Null } else { owned(expressions.join(", ")) }),
+        ("indpred", predicate.map_or(Value::Null, owned)),
+    ])
+}
+
 pub(super) fn pg_constraint(rows: &mut Rows<'_>, hint: &Hint<'_>, session: &SessionContext) -> Result<()> {
-    for table in candidates(hint, "conrelid", session) {
-        let t = &table.definition;
-        let Some(key) = &t.primary_key else { continue };
-        if !hint.admits_oid("oid", key.constraint_oid) || !hint.admits_name("conname", &key.name) {
-            continue;
+    let column = hint.oid.map_or("conrelid", |(c, _)| c);
+    for table in candidates(hint, if column == "conrelid" { column } else { "" }, session) {
+        for constraint in table.definition.all_constraints() {
+            if hint.admits_oid("oid", constraint.oid) && hint.admits_name("conname", &constraint.name) {
+                push_constraint(rows, &table.definition, &constraint, session)?;
+            }
         }
-        rows.push(&[
-            ("oid", Value::Oid(key.constraint_oid)),
-            ("conname", text(&key.name)),
-            ("connamespace", Value::Oid(t.schema)),
-            ("contype", letter('p')),
-            ("convalidated", Value::Bool(true)),
-            ("conrelid", Value::Oid(t.oid)),
-            ("conindid", Value::Oid(key.index_oid)),
-            ("confupdtype", text(" ")),
-            ("confdeltype", text(" ")),
-            ("confmatchtype", text(" ")),
-            ("conislocal", Value::Bool(true)),
-            ("connoinherit", Value::Bool(true)),
-            ("conkey", int2s(key.columns.iter().map(|c| *c as i16 + 1))),
-        ])?;
     }
     Ok(())
+}
+
+fn push_constraint(rows: &mut Rows<'_>, t: &TableDefinition, c: &Constraint, session: &SessionContext) -> Result<()> {
+    let numbers = |columns: &[usize]| int2s(columns.iter().map(|c| *c as i16 + 1));
+    let (kind, index, columns) = match &c.kind {
+        ConstraintKind::Primary(index, columns) => ('p', *index, columns.clone()),
+        ConstraintKind::Check(_, columns) => ('c', 0, columns.clone()),
+        ConstraintKind::Unique(index) => {
+            let columns = t.index(*index).and_then(|i| i.plain_columns());
+            ('u', *index, columns.unwrap_or_default())
+        }
+        ConstraintKind::Foreign(key) => ('f', key.index, key.columns.clone()),
+    };
+    let foreign = c.foreign_key();
+    let letter_or = |f: fn(&ForeignKey) -> char| foreign.map_or_else(|| text(" "), |k| letter(f(k)));
+    let binary = match &c.kind {
+        ConstraintKind::Check(sql, _) => owned(deparse::expression(t, sql, session)),
+        _ => Value::Null,
+    };
+    rows.push(&[
+        ("oid", Value::Oid(c.oid)),
+        ("conname", text(&c.name)),
+        ("connamespace", Value::Oid(t.schema)),
+        ("contype", letter(kind)),
+        ("condeferrable", Value::Bool(c.deferrable)),
+        ("condeferred", Value::Bool(c.deferred)),
+        ("convalidated", Value::Bool(c.validated)),
+        ("conrelid", Value::Oid(t.oid)),
+        ("conindid", Value::Oid(index)),
+        ("confrelid", Value::Oid(foreign.map_or(0, |k| k.target))),
+        ("confupdtype", letter_or(|k| k.on_update.letter())),
+        ("confdeltype", letter_or(|k| k.on_delete.letter())),
+        ("confmatchtype", letter_or(|k| if k.full { 'f' } else { 's' })),
+        ("conislocal", Value::Bool(true)),
+        ("connoinherit", Value::Bool(kind != 'c')),
+        ("conkey", if columns.is_empty() { Value::Null } else { numbers(&columns) }),
+        ("confkey", foreign.map_or(Value::Null, |k| numbers(&k.target_columns))),
+        (
+            "confdelsetcols",
+            foreign.filter(|k| !k.set_columns.is_empty()).map_or(Value::Null, |k| numbers(&k.set_columns)),
+        ),
+        ("conbin", binary),
+    ])
 }
 
 /// A view's rule has the OID of the view: rules have an OID space of their own.
@@ -320,11 +433,34 @@ pub(super) fn pg_depend(rows: &mut Rows<'_>, session: &SessionContext) -> Result
         for (i, column) in t.live_columns().filter(|(_, c)| c.default.is_some()) {
             depend((PG_ATTRDEF, column.default_oid, 0), (PG_CLASS, t.oid, i as i32 + 1), 'a')?;
         }
-        if let Some(key) = &t.primary_key {
-            for column in &key.columns {
-                depend((PG_CONSTRAINT, key.constraint_oid, 0), (PG_CLASS, t.oid, *column as i32 + 1), 'a')?;
+        if let Some(owner) = t.sequence().and_then(|s| s.owner) {
+            depend(this, (PG_CLASS, owner.table, owner.column as i32 + 1), if owner.identity { 'i' } else { 'a' })?;
+        }
+        for constraint in t.all_constraints() {
+            let (object, of) = ((PG_CONSTRAINT, constraint.oid, 0), &constraint.kind);
+            let indexed = |index: Oid| t.index(index).and_then(|i| i.plain_columns()).unwrap_or_default();
+            let (columns, index) = match of {
+                ConstraintKind::Primary(index, columns) => (columns.clone(), Some(*index)),
+                ConstraintKind::Unique(index) => (indexed(*index), Some(*index)),
+                ConstraintKind::Check(_, columns) => (columns.clone(), None),
+                ConstraintKind::Foreign(key) => {
+                    for column in &key.target_columns {
+                        depend(object, (PG_CLASS, key.target, *column as i32 + 1), 'n')?;
+                    }
+                    (key.columns.clone(), None)
+                }
+            };
+            for column in columns {
+                depend(object, (PG_CLASS, t.oid, column as i32 + 1), 'a')?;
             }
-            depend((PG_CLASS, key.index_oid, 0), (PG_CONSTRAINT, key.constraint_oid, 0), 'i')?;
+            if let Some(index) = index {
+                depend((PG_CLASS, index, 0), object, 'i')?;
+            }
+        }
+        for index in t.indexes.iter().filter(|i| t.constraint_of_index(i.oid).is_none()) {
+            for column in index.columns.iter().filter_map(|c| c.position()) {
+                depend((PG_CLASS, index.oid, 0), (PG_CLASS, t.oid, column as i32 + 1), 'a')?;
+            }
         }
         if let TableKind::View { depends_on, .. } = &t.kind {
             let rule = (PG_REWRITE, t.oid, 0);

@@ -26,6 +26,7 @@ fn column(name: &str, ty: PgType, typmod: i32, default: Option<&str>, dropped: b
         dropped,
         missing: None,
         since_version: 0,
+        generated: None,
     }
 }
 
@@ -39,6 +40,7 @@ fn table(oid: u32, name: &str) -> TableDefinition {
         owner: "postgres".to_owned(),
         kind: TableKind::Shared,
         storage: 16,
+        persistence: kalamdb_catalog::table::Persistence::Permanent,
         schema_version: 0,
         columns: vec![
             column("a", PgType::INT4, -1, None, false),
@@ -52,6 +54,8 @@ fn table(oid: u32, name: &str) -> TableDefinition {
             name: format!("{name}_pkey"),
             columns: vec![0],
         }),
+        indexes: Vec::new(),
+        constraints: Vec::new(),
         options: vec![("fillfactor".to_owned(), "90".to_owned())],
         created_at: 0,
     }

@@ -2,6 +2,7 @@
 
 use datafusion::logical_expr::Expr;
 use datafusion::sql::sqlparser::ast;
+use kalamdb_catalog::table::Generated;
 use kalamdb_catalog::{CachedTableData, ColumnDefinition, Result, SqlError, SqlState};
 
 use super::dml::{is_default, live_position, no_column, written_column};
@@ -56,6 +57,7 @@ impl Binder<'_> {
                 let typed = if is_default(value) {
                     self.default_of(&columns[index])?
                 } else {
+                    takes_assignment(&columns[index])?;
                     let typed = self.expr(value, ctx)?;
                     self.assign_to(typed, &columns[index], "UPDATE")?
                 };
@@ -83,9 +85,21 @@ impl Binder<'_> {
             let at = self.position(name_span(name));
             let column = written_column(table, name).map_err(|e| e.at(at))?;
             let index = live_position(table, &column).ok_or_else(|| no_column(table, &column).at(at))?;
+            takes_assignment(&columns[index])?;
             let typed = self.subquery_column(query, i, names.len(), ctx)?;
             values[index] = Some(self.assign_to(typed, &columns[index], "UPDATE")?.expr);
         }
         Ok(())
     }
+}
+
+/// 428C9 for a column that UPDATE can only set to DEFAULT.
+fn takes_assignment(column: &ColumnDefinition) -> Result<()> {
+    let what = match column.generated {
+        Some(Generated::Stored) => "a generated column",
+        Some(Generated::Always) => "an identity column defined as GENERATED ALWAYS",
+        Some(Generated::ByDefault) | None => return Ok(()),
+    };
+    let message = format!("column \"{}\" can only be updated to DEFAULT", column.name);
+    Err(SqlError::new(SqlState::GENERATED_ALWAYS, message).detail(format!("Column \"{}\" is {what}.", column.name)))
 }

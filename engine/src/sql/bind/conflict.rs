@@ -4,20 +4,25 @@ use std::cell::RefCell;
 use std::sync::Arc;
 
 use datafusion::arrow::datatypes::{Field, Schema};
-use datafusion::common::{Column as DfColumn, DFSchema};
+use datafusion::common::DFSchema;
 use datafusion::logical_expr::Expr;
-use datafusion::sql::sqlparser::ast::{self, ConflictTarget, OnConflictAction, OnInsert};
-use kalamdb_catalog::{CachedTableData, ColumnDefinition, PgType, Result, SqlError, SqlState};
+use datafusion::logical_expr::utils::split_conjunction;
+use datafusion::sql::sqlparser::ast::{self, ConflictTarget, Ident, OnConflictAction, OnInsert};
+use kalamdb_catalog::constraint::ConstraintKind;
+use kalamdb_catalog::{CachedTableData, ColumnDefinition, Oid, PgType, Result, SqlError, SqlState, TableDefinition};
 
-use super::scope::{Clause, Relation, Scope, ScopeColumn};
+use super::row_expr::row_relation;
+use super::scope::{Clause, Scope};
 use super::select::Env;
-use super::typed::Typed;
-use super::{Binder, fold, name_parts, name_span};
+use super::{Binder, name_parts, name_span};
+use crate::sql::parse;
 use crate::sql::plan::planning;
 
 /// What an INSERT does about a row whose key is taken.
 #[derive(Clone, Debug)]
 pub(crate) struct BoundConflict {
+    /// The unique indexes in which a conflict counts; None: all of them.
+    pub arbiters: Option<Vec<Oid>>,
     /// None: DO NOTHING.
     pub update: Option<ConflictUpdate>,
     /// RETURNING, over the columns `new#i` of the row as it is then.
@@ -50,6 +55,42 @@ pub(crate) fn new_row_schema(types: &[PgType]) -> Result<DFSchema> {
     planning(DFSchema::try_from(Schema::new(fields.collect::<Vec<_>>())))
 }
 
+/// What ON CONFLICT (...) WHERE ... infers an index from.
+struct Inference {
+    items: Vec<ast::Expr>,
+    predicate: Option<ast::Expr>,
+}
+
+/// The grammar takes names only: what is more than a name has been made one by `parse`, with its text in it.
+fn inference(names: &[Ident]) -> Result<Inference> {
+    let mut found = Inference { items: Vec::new(), predicate: None };
+    for name in names {
+        match (name.value.strip_prefix(EXPRESSION_MARK), name.value.strip_prefix(PREDICATE_MARK)) {
+            (Some(sql), _) => found.items.push(parse::expression(sql)?),
+            (_, Some(sql)) => found.predicate = Some(parse::expression(sql)?),
+            _ => found.items.push(ast::Expr::Identifier(name.clone())),
+        }
+    }
+    Ok(found)
+}
+
+/// In front of the text of an expression, and of a predicate, in a conflict target.
+pub(crate) const EXPRESSION_MARK: &str = "#expression ";
+pub(crate) const PREDICATE_MARK: &str = "#where ";
+
+/// True if a condition certainly holds where another does: it is one of its parts.
+pub(crate) fn implies(given: &Expr, needed: &Expr) -> bool {
+    let parts = split_conjunction(given);
+    split_conjunction(needed).iter().all(|n| parts.contains(n))
+}
+
+pub(crate) fn deferrable_arbiter() -> SqlError {
+    SqlError::new(
+        SqlState::OBJECT_NOT_IN_PREREQUISITE_STATE,
+        "ON CONFLICT does not support deferrable unique constraints/exclusion constraints as arbiters",
+    )
+}
+
 impl Binder<'_> {
     /// Binds the clause of an INSERT into `table`, which may be called `alias`.
     pub(super) fn conflict(
@@ -61,9 +102,10 @@ impl Binder<'_> {
         let OnInsert::OnConflict(clause) = on else {
             return Err(SqlError::new(SqlState::SYNTAX_ERROR, "syntax error at or near \"DUPLICATE\""));
         };
-        if let Some(target) = &clause.conflict_target {
-            self.check_target(table, target)?;
-        }
+        let arbiters = match &clause.conflict_target {
+            Some(target) => Some(self.arbiters(table, target)?),
+            None => None,
+        };
         let update = match &clause.action {
             OnConflictAction::DoNothing => None,
             OnConflictAction::DoUpdate(_) if clause.conflict_target.is_none() => {
@@ -74,40 +116,74 @@ impl Binder<'_> {
             }
             OnConflictAction::DoUpdate(update) => Some(self.conflict_update(table, alias, update)?),
         };
-        Ok(BoundConflict { update, returning: Vec::new() })
+        Ok(BoundConflict { arbiters, update, returning: Vec::new() })
     }
 
-    /// 42P10 for columns, 42704 for a constraint, that are not the primary key.
-    fn check_target(&mut self, table: &CachedTableData, target: &ConflictTarget) -> Result<()> {
+    /// The indexes that a conflict target means: 42P10 for columns, 42704 for a constraint, that are not unique.
+    fn arbiters(&mut self, table: &CachedTableData, target: &ConflictTarget) -> Result<Vec<Oid>> {
         let definition = &table.definition;
         match target {
-            ConflictTarget::Columns(names) => {
-                let mut wanted = Vec::with_capacity(names.len());
-                for name in names {
-                    let column = fold(name);
-                    let index = definition.columns.iter().position(|c| !c.dropped && c.name == column);
-                    wanted.push(index.ok_or_else(|| {
-                        let message = format!("column \"{column}\" does not exist");
-                        SqlError::new(SqlState::UNDEFINED_COLUMN, message).at(self.position(name.span))
-                    })?);
-                }
-                let is_key = definition.primary_key.as_ref().is_some_and(|key| {
-                    key.columns.iter().all(|c| wanted.contains(c)) && wanted.iter().all(|w| key.columns.contains(w))
-                });
-                if is_key {
-                    return Ok(());
-                }
-                let message = "there is no unique or exclusion constraint matching the ON CONFLICT specification";
-                Err(SqlError::new(SqlState::INVALID_COLUMN_REFERENCE, message))
-            }
+            ConflictTarget::Columns(names) => self.inferred(definition, names),
             ConflictTarget::OnConstraint(name) => {
                 let wanted = name_parts(name)?.pop().unwrap_or_default();
-                if definition.primary_key.as_ref().is_some_and(|key| key.name == wanted) {
-                    return Ok(());
+                let found = definition.all_constraints().into_iter().find(|c| c.name == wanted);
+                let found = found.ok_or_else(|| {
+                    let message = format!("constraint \"{wanted}\" for table \"{}\" does not exist", definition.name);
+                    SqlError::new(SqlState::UNDEFINED_OBJECT, message).at(self.position(name_span(name)))
+                })?;
+                match found.kind {
+                    ConstraintKind::Primary(index, _) | ConstraintKind::Unique(index) if !found.deferrable => {
+                        Ok(vec![index])
+                    }
+                    ConstraintKind::Primary(..) | ConstraintKind::Unique(_) => Err(deferrable_arbiter()),
+                    ConstraintKind::Check(..) | ConstraintKind::Foreign(_) => Err(SqlError::new(
+                        SqlState::WRONG_OBJECT_TYPE,
+                        "constraint in ON CONFLICT clause has no associated index",
+                    )),
                 }
-                let message = format!("constraint \"{wanted}\" for table \"{}\" does not exist", definition.name);
-                Err(SqlError::new(SqlState::UNDEFINED_OBJECT, message).at(self.position(name_span(name))))
             }
+        }
+    }
+
+    /// The unique indexes over just these columns and expressions.
+    fn inferred(&mut self, table: &TableDefinition, names: &[Ident]) -> Result<Vec<Oid>> {
+        let Inference { items, predicate } = inference(names)?;
+        let mut wanted: Vec<Expr> = Vec::with_capacity(items.len());
+        for item in &items {
+            let bound = self.row_expr(table, item, Clause::IndexExpression)?.expr;
+            if !wanted.contains(&bound) {
+                wanted.push(bound);
+            }
+        }
+        let given = match &predicate {
+            Some(predicate) => Some(self.row_condition(table, predicate, Clause::Where)?),
+            None => None,
+        };
+        let mut found = Vec::new();
+        let mut deferrable = false;
+        for index in table.all_indexes().into_iter().filter(|i| i.unique) {
+            let mut keys = Vec::with_capacity(index.columns.len());
+            for column in &index.columns {
+                keys.push(self.index_key(table, column)?);
+            }
+            if !keys.iter().all(|k| wanted.contains(k)) || !wanted.iter().all(|w| keys.contains(w)) {
+                continue;
+            }
+            if let Some(predicate) = &index.predicate {
+                let needed = self.stored_condition(table, predicate, Clause::IndexPredicate)?;
+                if !given.as_ref().is_some_and(|given| implies(given, &needed)) {
+                    continue;
+                }
+            }
+            if index.immediate { found.push(index.oid) } else { deferrable = true }
+        }
+        match (found.is_empty(), deferrable) {
+            (false, _) => Ok(found),
+            (true, true) => Err(deferrable_arbiter()),
+            (true, false) => Err(SqlError::new(
+                SqlState::INVALID_COLUMN_REFERENCE,
+                "there is no unique or exclusion constraint matching the ON CONFLICT specification",
+            )),
         }
     }
 
@@ -119,8 +195,9 @@ impl Binder<'_> {
     ) -> Result<ConflictUpdate> {
         let definition = &table.definition;
         let schema = alias.is_none().then(|| self.catalog.schema(definition.schema).map(|s| s.name.clone())).flatten();
-        let target = relation(table, alias.unwrap_or(&definition.name), schema, false);
-        let excluded = relation(table, "excluded", None, true);
+        let target =
+            row_relation(definition, alias.unwrap_or(&definition.name), schema, |live| column_name(false, live));
+        let excluded = row_relation(definition, "excluded", None, |live| column_name(true, live));
         // Both are in sight: a column without a relation's name is ambiguous.
         let columns = target.columns.iter().chain(&excluded.columns).cloned().collect();
         let scope = Scope { relations: vec![target.clone(), excluded], columns };
@@ -137,28 +214,5 @@ impl Binder<'_> {
             return Err(SqlError::unsupported("a subquery in ON CONFLICT DO UPDATE"));
         }
         Ok(ConflictUpdate { values, filter })
-    }
-}
-
-/// The table's columns under a name.
-fn relation(table: &CachedTableData, name: &str, schema: Option<String>, excluded: bool) -> Relation {
-    let definition = &table.definition;
-    let column = |(live, (i, c)): (usize, (usize, &ColumnDefinition))| ScopeColumn {
-        name: c.name.clone(),
-        typed: Typed {
-            typmod: c.typmod,
-            ..Typed::new(Expr::Column(DfColumn::new_unqualified(column_name(excluded, live))), c.ty)
-        },
-        table: definition.oid,
-        attribute: i as i16 + 1,
-    };
-    Relation {
-        name: name.to_owned(),
-        schema,
-        columns: definition.live_columns().enumerate().map(column).collect(),
-        system: Vec::new(),
-        named: true,
-        base: None,
-        simple: None,
     }
 }

@@ -13,15 +13,16 @@ use datafusion::sql::sqlparser::ast;
 use kalamdb_catalog::{CachedTableData, ColumnDefinition, PgType, Result, SqlError, SqlState};
 
 use super::conflict::BoundConflict;
+use super::defaults::{Overriding, has_generated, overriding_of, takes_value};
 use super::scope::{Clause, Relation, Scope, ScopeColumn};
 use super::select::{BoundQuery, Env, Target};
 use super::subquery::Apply;
 use super::typed::Typed;
 use super::{Binder, fold, name_parts, name_span};
 use crate::providers;
+use crate::sql::Column;
 use crate::sql::functions::CastContext;
 use crate::sql::plan::{one_row, planning};
-use crate::sql::{Column, parse};
 use crate::txn::LockMode;
 use crate::types::Value;
 
@@ -77,11 +78,14 @@ impl Binder<'_> {
         };
         let table = self.target_table(name, "insert into")?;
         let alias = insert.table_alias.as_ref().map(|a| fold(&a.alias));
-        let wanted = self.insert_columns(&table, &insert.columns)?;
+        let (names, overriding) = overriding_of(&insert.columns)?;
+        let wanted = self.insert_columns(&table, names)?;
         let depth = self.ctes.len();
-        let source = self.insert_source(insert, &table, &wanted);
+        let source = self.insert_source(insert, &table, &wanted, overriding);
         self.ctes.truncate(depth);
         let (plan, rows) = source?;
+        let plan = self.generated(plan, &table.definition, 0)?;
+        let rows = rows.filter(|_| !has_generated(&table.definition));
         let mut conflict = match &insert.on {
             Some(on) => Some(Box::new(self.conflict(&table, alias.as_deref(), on)?)),
             None => None,
@@ -112,6 +116,10 @@ impl Binder<'_> {
         }
         let table = self.relation(&parts).map_err(|e| e.at(position))?;
         let name = &table.definition.name;
+        if table.definition.sequence().is_some() {
+            let message = format!("cannot change sequence \"{name}\"");
+            return Err(SqlError::new(SqlState::WRONG_OBJECT_TYPE, message));
+        }
         if table.definition.is_view() && !providers::is_builtin(&table) {
             return Err(SqlError::unsupported(format!("{verb} view \"{name}\"")));
         }
@@ -123,6 +131,12 @@ impl Binder<'_> {
             return Err(SqlError::new(SqlState::INSUFFICIENT_PRIVILEGE, message));
         }
         self.needs_lock(&table, LockMode::RowExclusive);
+        for constraint in &table.definition.constraints {
+            let catalog = Arc::clone(&self.catalog);
+            if let Some(other) = constraint.foreign_key().and_then(|key| catalog.table(key.target)) {
+                self.needs_lock(other, LockMode::RowShare);
+            }
+        }
         Ok(table)
     }
 
@@ -155,6 +169,7 @@ impl Binder<'_> {
         insert: &ast::Insert,
         table: &CachedTableData,
         wanted: &Option<Vec<usize>>,
+        overriding: Overriding,
     ) -> Result<(LogicalPlan, Option<Vec<Vec<Expr>>>)> {
         let columns: Vec<ColumnDefinition> = table.definition.live_columns().map(|(_, c)| c.clone()).collect();
         let targets: Vec<usize> = wanted.clone().unwrap_or_else(|| (0..columns.len()).collect());
@@ -179,8 +194,13 @@ impl Binder<'_> {
                 })?;
                 let mut given = Vec::with_capacity(row.content.len());
                 for (e, target) in row.content.iter().zip(&targets) {
-                    if !is_default(e) {
-                        given.push((*target, self.value_for(e, &columns[*target])?));
+                    let column = &columns[*target];
+                    if is_default(e) {
+                        continue;
+                    }
+                    let value = self.value_for(e, column)?;
+                    if takes_value(column, overriding)? {
+                        given.push((*target, value));
                     }
                 }
                 rows.push(self.complete_row(&columns, given)?);
@@ -194,11 +214,11 @@ impl Binder<'_> {
         for (i, column) in columns.iter().enumerate() {
             let from = targets.iter().position(|t| *t == i).filter(|p| *p < bound.columns.len());
             let expr = match from {
-                Some(p) => {
+                Some(p) if takes_value(column, overriding)? => {
                     let (q, f) = bound.plan.schema().qualified_field(p);
                     Expr::Column(DfColumn::from((q, f)))
                 }
-                None => self.default_of(column)?.expr,
+                _ => self.default_of(column)?.expr,
             };
             exprs.push(expr.alias(format!("new#{i}")));
         }
@@ -277,53 +297,6 @@ impl Binder<'_> {
         row.into_iter().zip(columns).map(|(typed, column)| typed.map_or_else(|| self.default_of(column), Ok)).collect()
     }
 
-    /// DEFAULT of a column, or NULL.
-    pub(crate) fn default_of(&mut self, column: &ColumnDefinition) -> Result<Typed> {
-        let Some(text) = &column.default else {
-            let mut null = Typed::literal(&Value::Null, column.ty);
-            null.typmod = column.typmod;
-            return Ok(null);
-        };
-        let e = parse::expression(text)?;
-        self.default_expr(&e, column).map_err(SqlError::without_position)
-    }
-
-    /// Binds a DEFAULT expression: no columns, no subqueries, no aggregates.
-    pub(crate) fn default_expr(&mut self, e: &ast::Expr, column: &ColumnDefinition) -> Result<Typed> {
-        let scope = Scope::default();
-        let applies = RefCell::new(Vec::new());
-        let outer = RefCell::new(Vec::new());
-        let ctx = Env { parent: None, outer: &outer }.ctx(&scope, Clause::Default, &applies);
-        let typed = self.expr(e, &ctx).map_err(|error| match error.code() {
-            SqlState::UNDEFINED_COLUMN | SqlState::UNDEFINED_TABLE => {
-                SqlError::new(SqlState::FEATURE_NOT_SUPPORTED, "cannot use column reference in DEFAULT expression")
-                    .at(error.fields().position)
-            }
-            _ => error,
-        })?;
-        if !applies.borrow().is_empty() {
-            return Err(SqlError::new(SqlState::FEATURE_NOT_SUPPORTED, "cannot use subquery in DEFAULT expression"));
-        }
-        if typed.kind == super::Kind::Set {
-            return Err(super::typed::set_not_allowed("DEFAULT expressions"));
-        }
-        let (ty, position) = (typed.ty, typed.position);
-        self.assign(typed, column.ty, column.typmod).map_err(|error| match error.code() {
-            SqlState::CANNOT_COERCE => SqlError::new(
-                SqlState::DATATYPE_MISMATCH,
-                format!(
-                    "column \"{}\" is of type {} but default expression is of type {}",
-                    column.name,
-                    column.ty.display(column.typmod),
-                    ty.sql_name()
-                ),
-            )
-            .hint("You will need to rewrite or cast the expression.")
-            .at(position),
-            _ => error,
-        })
-    }
-
     pub(crate) fn update(&mut self, update: &ast::Update) -> Result<BoundDml> {
         if update.or.is_some() || !update.order_by.is_empty() || update.limit.is_some() || update.output.is_some() {
             return Err(SqlError::unsupported("UPDATE with ORDER BY, LIMIT, OR or OUTPUT"));
@@ -360,10 +333,11 @@ impl Binder<'_> {
         };
         exprs.extend(rest.columns.iter().map(|c| c.typed.expr.clone()).filter(|e| matches!(e, Expr::Column(_))));
         let plan = planning(LogicalPlanBuilder::from(plan).project(exprs).and_then(|b| b.build()))?;
+        let plan = self.generated(plan, &table.definition, skip)?;
         let visible = alias.as_ref().map(|a| fold(&a.name));
         let (plan, returning, shown) =
             self.returning(plan, &table, visible, update.returning.as_deref(), skip, &rest)?;
-        let simple = (from.is_empty() && plain && simple_set)
+        let simple = (from.is_empty() && plain && simple_set && !has_generated(&table.definition))
             .then(|| Box::new(SimpleDml { filter, rows: vec![values], returning: shown }));
         Ok(BoundDml {
             kind: DmlKind::Update,

@@ -11,6 +11,7 @@ mod assign;
 mod conflict;
 mod constant;
 mod copy;
+mod defaults;
 mod dml;
 mod expr;
 mod from;
@@ -23,6 +24,7 @@ mod names;
 mod ordered_set;
 mod resolve;
 mod row;
+mod row_expr;
 mod scope;
 mod select;
 mod setop;
@@ -46,10 +48,16 @@ use crate::session::SessionContext;
 use crate::sql::Column;
 use crate::txn::LockMode;
 
-pub(crate) use conflict::{ConflictUpdate, conflict_schema, new_row_schema};
+pub(crate) use conflict::{
+    ConflictUpdate, EXPRESSION_MARK, PREDICATE_MARK, conflict_schema, deferrable_arbiter, new_row_schema,
+};
+pub(crate) use defaults::{OVERRIDING_SYSTEM, OVERRIDING_USER};
 pub(crate) use dml::live_position;
 pub(super) use dml::{BoundDml, DmlKind, IDENTITY, SimpleDml};
 pub(super) use limit::negative_row_count;
+pub(crate) use names::column_name as output_name;
+pub(crate) use row_expr::{columns_of as columns_of_row, row_schema};
+pub(crate) use scope::Clause as RowClause;
 pub(super) use scope::{Scope, ScopeColumn};
 pub(super) use select::{BoundQuery, SimpleSelect};
 pub(super) use typed::{Kind, Typed};

@@ -5,7 +5,7 @@ use datafusion::sql::sqlparser::ast::{self, DataType, Expr};
 use super::{fold, name_parts, type_of_name};
 
 /// The name PostgreSQL gives an expression, or None for `?column?`.
-pub(super) fn column_name(e: &Expr) -> Option<String> {
+pub(crate) fn column_name(e: &Expr) -> Option<String> {
     figure(e).map(|(name, _)| name)
 }
 

@@ -108,6 +108,11 @@ pub(crate) enum Clause {
     Window,
     /// WHERE of COPY FROM
     CopyWhere,
+    Check,
+    /// GENERATED ALWAYS AS
+    Generated,
+    IndexExpression,
+    IndexPredicate,
 }
 
 impl Clause {
@@ -129,6 +134,10 @@ impl Clause {
             Clause::Filter => "FILTER",
             Clause::Window => "window definitions",
             Clause::CopyWhere => "COPY FROM WHERE conditions",
+            Clause::Check => "check constraints",
+            Clause::Generated => "column generation expressions",
+            Clause::IndexExpression => "index expressions",
+            Clause::IndexPredicate => "index predicates",
         }
     }
 

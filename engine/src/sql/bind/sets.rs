@@ -121,6 +121,10 @@ pub(super) fn check_place(clause: Clause) -> Result<()> {
         | Clause::Limit
         | Clause::Offset
         | Clause::CopyWhere
+        | Clause::Check
+        | Clause::Generated
+        | Clause::IndexExpression
+        | Clause::IndexPredicate
         | Clause::Window => Err(super::typed::set_not_allowed(clause.name())),
     }
 }

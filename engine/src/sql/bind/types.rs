@@ -87,9 +87,6 @@ fn custom(name: &ObjectName, modifiers: &[String]) -> Result<(PgType, i32)> {
     let quoted = matches!(name.0.last(), Some(datafusion::sql::sqlparser::ast::ObjectNamePart::Identifier(i)) if i.quote_style.is_some());
     let ty = match base {
         "char" if !quoted && schema.is_none() => Some(PgType::BPCHAR),
-        "serial" | "serial4" | "bigserial" | "serial8" | "smallserial" | "serial2" => {
-            return Err(SqlError::unsupported(format!("type {base}")));
-        }
         other if quoted || schema.is_some() => by_catalog_name(other),
         other => PgType::from_name(other),
     };

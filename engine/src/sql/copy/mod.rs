@@ -16,7 +16,7 @@ use std::sync::Arc;
 use kalamdb_catalog::{Result, SqlError, SqlState};
 
 use super::CopyIn;
-use super::handlers::dml::Target;
+use super::handlers::target::Target;
 use crate::txn::StatementWrites;
 use crate::types::Value;
 

@@ -7,26 +7,23 @@ use datafusion::arrow::datatypes::{Field, Schema, SchemaRef};
 use datafusion::common::ScalarValue;
 use datafusion::logical_expr::Expr;
 use futures::stream;
-use kalamdb_catalog::{CachedTableData, PgType, Result, SqlError, TableKind};
+use kalamdb_catalog::{CachedTableData, Result, SqlError, TableKind};
 
 use super::compile::{Columns, Compiled, Compiler, Inputs, Row};
 use super::point::Point;
 use crate::session::{Session, SessionContext};
 use crate::sql::bind::{Binder, BoundDml, DmlKind, SimpleDml, SimpleSelect};
-use crate::sql::handlers::dml::{Target, respond};
+use crate::sql::handlers::dml::{finish, respond};
+use crate::sql::handlers::target::Target;
+use crate::sql::index_entries::RowValues;
 use crate::sql::plan::batch_of_one;
 use crate::sql::{Response, RowStream};
-use crate::storage::{RowLayout, keys};
-use crate::txn::{ApplyOutcome, InsertOutcome, LockMode, RowState, StatementWrites, TableRef};
+use crate::txn::{LockMode, RowState};
 use crate::types::Value;
 
 /// A statement compiled for its table. Good for one catalog.
 pub(crate) struct Fast {
-    table: TableRef,
-    /// Live positions of NOT NULL columns.
-    not_null: Vec<usize>,
-    /// Live positions and types of the primary key.
-    key: Vec<(usize, PgType)>,
+    target: Target,
     action: Action,
 }
 
@@ -85,28 +82,22 @@ impl Fast {
 
     fn compile<'a>(
         session: &'a Arc<SessionContext>,
-        table: &'a CachedTableData,
+        table: &'a Arc<CachedTableData>,
         action: impl FnOnce(Compiler<'_>) -> Option<Action>,
     ) -> Option<Fast> {
         let definition = &table.definition;
         if definition.kind != TableKind::Shared {
             return None;
         }
-        let layout = Arc::new(RowLayout::new(definition).ok()?);
+        let target = Target::of(session, table).ok()?;
+        let layout = target.layout();
         let action = action(Compiler { session, types: layout.types(), columns: Columns::Table(table) })?;
-        let live: Vec<usize> = definition.live_columns().map(|(i, _)| i).collect();
-        let not_null = live.iter().enumerate().filter(|(_, i)| definition.columns[**i].not_null).map(|(l, _)| l);
-        let not_null: Vec<usize> = not_null.collect();
-        let mut key = Vec::new();
-        for index in definition.primary_key.iter().flat_map(|k| &k.columns) {
-            let position = live.iter().position(|l| l == index)?;
-            // A key is made of values only after their NOT NULL check.
-            if !not_null.contains(&position) {
-                return None;
-            }
-            key.push((position, definition.columns[*index].ty));
+        // A key is made of values only after their NOT NULL check.
+        let nullable = |i: &usize| !definition.columns[*i].not_null;
+        if definition.primary_key.iter().flat_map(|k| &k.columns).any(nullable) {
+            return None;
         }
-        Some(Fast { table: TableRef::new(layout), not_null, key, action })
+        Some(Fast { target, action })
     }
 
     /// The rows of a SELECT: one or none.
@@ -116,7 +107,7 @@ impl Fast {
         };
         let inputs = self.inputs(Row::None, parameters);
         let mut batch = None;
-        if let Some(key) = point.key(self.table.storage, &inputs)?
+        if let Some(key) = point.key(self.target.reference().storage, &inputs)?
             && let Some(row) = session.open_transaction()?.reader().get(&key)?
         {
             let inputs = self.inputs(Row::Stored(&row), parameters);
@@ -137,7 +128,7 @@ impl Fast {
         match &self.action {
             Action::Insert { rows, returning } => self.insert(session, dml, rows, returning.as_ref(), parameters).await,
             Action::Update { point, .. } | Action::Delete { point, .. } => {
-                let shown = self.change(session, dml, point, parameters).await?;
+                let shown = self.change(session, point, parameters).await?;
                 respond(dml, usize::from(shown.is_some()), shown.flatten().into_iter().collect())
             }
             Action::Select { .. } => Err(SqlError::internal("a query is run as a statement that writes")),
@@ -153,25 +144,20 @@ impl Fast {
         parameters: &[ScalarValue],
     ) -> Result<Response> {
         let transaction = session.open_transaction()?;
-        let first_id = if self.key.is_empty() { transaction.row_ids(rows.len() as u64)? } else { 0 };
+        let keyed = !self.target.key_columns().is_empty();
+        let first_id = if keyed { 0 } else { transaction.row_ids(rows.len() as u64)? };
         let mut writes = transaction.statement();
         let mut shown = Vec::new();
         for (row, id) in rows.iter().zip(first_id..) {
             let inputs = self.inputs(Row::None, parameters);
             let values = self.values(row, &inputs)?;
-            self.check_not_null(session, dml, &values)?;
-            let encoded = self.table.layout.encode(&values);
-            let key = self.key_of(&values, id);
-            writes.lock_key(&self.table, &key).await?;
-            match writes.insert(&self.table, key, encoded)? {
-                InsertOutcome::Ok => {}
-                InsertOutcome::Duplicate => return Err(self.duplicate(session, dml, &values)?),
-            }
+            self.target.check_values(&values)?;
+            self.target.insert(&mut writes, &RowValues::Values(&values), id).await?;
             if let Some(returning) = returning {
                 shown.push(returning.batch(&self.inputs(Row::Values(&values), parameters))?);
             }
         }
-        apply(session, writes)?;
+        finish(session, std::slice::from_ref(&self.target), writes).await?;
         respond(dml, rows.len(), shown)
     }
 
@@ -179,92 +165,69 @@ impl Fast {
     async fn change(
         &self,
         session: &mut Session,
-        dml: &BoundDml,
         point: &Point,
         parameters: &[ScalarValue],
     ) -> Result<Option<Option<RecordBatch>>> {
-        let Some(key) = point.key(self.table.storage, &self.inputs(Row::None, parameters))? else { return Ok(None) };
+        let Some(key) = point.key(self.target.reference().storage, &self.inputs(Row::None, parameters))? else {
+            return Ok(None);
+        };
         let transaction = session.open_transaction()?;
         let Some(mut row) = transaction.reader().get(&key)? else { return Ok(None) };
         if !point.matches(&self.inputs(Row::Stored(&row), parameters))? {
             return Ok(None);
         }
         let mut writes = transaction.statement();
-        let mode = match &self.action {
-            Action::Delete { .. } => LockMode::UPDATE,
-            _ => LockMode::NO_KEY_UPDATE,
-        };
-        match writes.lock_row(&self.table, &key, mode).await? {
-            RowState::Seen => {}
-            RowState::Gone | RowState::Locked => return Ok(None),
-            RowState::Changed(_, newest) => {
-                if !point.matches(&self.inputs(Row::Stored(&newest), parameters))? {
-                    return Ok(None);
+        loop {
+            let inputs = self.inputs(Row::Stored(&row), parameters);
+            // The new values as the row is now: it may have been changed since.
+            let (mode, values) = match &self.action {
+                Action::Update { values, .. } => {
+                    let values = self.values(values, &inputs)?;
+                    self.target.check_values(&values)?;
+                    (self.target.lock_mode(&key, &row, &RowValues::Values(&values))?, values)
                 }
-                row = newest;
+                _ => (LockMode::UPDATE, Vec::new()),
+            };
+            match writes.lock_row(self.target.reference(), &key, mode).await? {
+                RowState::Seen => {}
+                RowState::Gone | RowState::Locked => return Ok(None),
+                RowState::Changed(_, newest) if newest != row => {
+                    if !point.matches(&self.inputs(Row::Stored(&newest), parameters))? {
+                        return Ok(None);
+                    }
+                    drop(values);
+                    row = newest;
+                    continue;
+                }
+                RowState::Changed(..) => {}
             }
+            let shown;
+            let changed = match &self.action {
+                Action::Update { returning, .. } => {
+                    let new = RowValues::Values(&values);
+                    let inputs = self.inputs(Row::Values(&values), parameters);
+                    shown = returning.as_ref().map(|r| r.batch(&inputs)).transpose()?;
+                    self.target.replace(&mut writes, &key, &row, &new).await?
+                }
+                Action::Delete { returning, .. } => {
+                    shown = returning.as_ref().map(|r| r.batch(&inputs)).transpose()?;
+                    self.target.delete(&mut writes, &key, &row)?
+                }
+                Action::Select { .. } | Action::Insert { .. } => {
+                    return Err(SqlError::internal("a statement without a row to change"));
+                }
+            };
+            finish(session, std::slice::from_ref(&self.target), writes).await?;
+            return Ok(changed.then_some(shown));
         }
-        let inputs = self.inputs(Row::Stored(&row), parameters);
-        let shown;
-        let changed = match &self.action {
-            Action::Update { values, returning, .. } => {
-                let values = self.values(values, &inputs)?;
-                self.check_not_null(session, dml, &values)?;
-                let inputs = self.inputs(Row::Values(&values), parameters);
-                shown = returning.as_ref().map(|r| r.batch(&inputs)).transpose()?;
-                writes.update(&self.table, &key, &row, self.table.layout.encode(&values))?
-            }
-            Action::Delete { returning, .. } => {
-                shown = returning.as_ref().map(|r| r.batch(&inputs)).transpose()?;
-                writes.delete(&self.table, &key, &row)?
-            }
-            Action::Select { .. } | Action::Insert { .. } => {
-                return Err(SqlError::internal("a statement without a row to change"));
-            }
-        };
-        apply(session, writes)?;
-        Ok(changed.then_some(shown))
     }
 
     fn inputs<'a>(&'a self, row: Row<'a>, parameters: &'a [ScalarValue]) -> Inputs<'a> {
-        Inputs { layout: &self.table.layout, row, parameters }
+        Inputs { layout: self.target.layout(), row, parameters }
     }
 
     fn values<'a>(&'a self, row: &'a [Compiled], inputs: &Inputs<'a>) -> Result<Vec<Value<'a>>> {
-        row.iter().zip(self.table.layout.types()).map(|(value, ty)| value.value(inputs, *ty)).collect()
-    }
-
-    fn key_of(&self, values: &[Value<'_>], row_id: u64) -> Vec<u8> {
-        if self.key.is_empty() {
-            return keys::row_id_key(self.table.storage, row_id);
-        }
-        let mut key = Vec::with_capacity(keys::STORAGE_LEN + self.key.len() * 9 + keys::SEQ_LEN);
-        key.extend_from_slice(&self.table.storage.to_be_bytes());
-        for (position, ty) in &self.key {
-            keys::push_value(&mut key, *ty, &values[*position]);
-        }
-        key
-    }
-
-    /// 23502, worded by the generic way.
-    fn check_not_null(&self, session: &Session, dml: &BoundDml, values: &[Value<'_>]) -> Result<()> {
-        if self.not_null.iter().any(|live| values[*live].is_null()) {
-            return Target::new(session, &dml.table)?.check_values(values);
-        }
-        Ok(())
-    }
-
-    /// 23505, worded by the generic way.
-    fn duplicate(&self, session: &Session, dml: &BoundDml, values: &[Value<'_>]) -> Result<SqlError> {
-        Target::new(session, &dml.table)?.duplicate(&self.table.layout.encode(values))
-    }
-}
-
-/// Makes the writes part of the transaction. Inserted keys were looked up as they came, and no row moves.
-fn apply(session: &mut Session, writes: StatementWrites) -> Result<()> {
-    match session.open_transaction()?.apply(writes)? {
-        ApplyOutcome::Ok => Ok(()),
-        ApplyOutcome::Duplicate { .. } => Err(SqlError::internal("a statement has written a key twice")),
+        row.iter().zip(self.target.types()).map(|(value, ty)| value.value(inputs, *ty)).collect()
     }
 }
 

@@ -32,8 +32,16 @@ const TEXT: PgType = PgType::TEXT;
 
 /// The session's search path with `$user` replaced by the user.
 pub fn search_path(session: &SessionContext) -> Vec<String> {
+    let temporary = session.temporary_schema();
     let path = session.vars().search_path();
-    path.into_iter().map(|s| if s == "$user" { session.user.clone() } else { s }).collect()
+    let named = path.iter().any(|s| s == "pg_temp" || *s == temporary);
+    let first = (!named && session.has_temporary()).then(|| temporary.clone());
+    let resolve = |s: String| match s.as_str() {
+        "$user" => session.user.clone(),
+        "pg_temp" => temporary.clone(),
+        _ => s,
+    };
+    first.into_iter().chain(path.into_iter().map(resolve)).collect()
 }
 
 /// The name of a relation or index, qualified unless the search path finds it.
@@ -49,11 +57,11 @@ pub(super) fn relation_name(oid: Oid, session: &SessionContext) -> Option<String
         });
     }
     let owner = catalog.table_of_index(oid)?;
-    let name = &owner.definition.primary_key.as_ref()?.name;
+    let name = owner.definition.index(oid)?.name;
     Some(if reg::schema_is_searched(owner.definition.schema, session) {
-        quote_ident(name).into_owned()
+        quote_ident(&name).into_owned()
     } else {
-        qualified(&schema_name(owner.definition.schema, session), name)
+        qualified(&schema_name(owner.definition.schema, session), &name)
     })
 }
 
@@ -228,14 +236,20 @@ fn function_arguments(call: &Call<'_>, args: &[ArrayRef]) -> Result<ArrayRef> {
     opt1::<u32, String>(args, |oid| Ok(definitions::function_arguments(oid, call.session)))
 }
 
-/// No column has a sequence; the table and the column are checked.
+/// The sequence that goes with a column.
 fn serial_sequence(call: &Call<'_>, args: &[ArrayRef]) -> Result<ArrayRef> {
     let catalog = call.session.catalog();
     opt2::<&str, &str, String>(args, |relation, column| {
         let oid = reg_in(PgType::REGCLASS, relation, call.session)?;
-        let table = catalog.table(oid).filter(|t| t.definition.column_index(column).is_some());
-        match table {
-            Some(_) => Ok(None),
+        let position = catalog.table(oid).and_then(|t| t.definition.column_index(column));
+        match position {
+            Some(position) => {
+                let owns = |s: &&Arc<kalamdb_catalog::CachedTableData>| {
+                    s.definition.sequence().and_then(|s| s.owner).is_some_and(|owner| owner.column == position)
+                };
+                let found = catalog.owned_sequences(oid).find(owns);
+                Ok(found.map(|s| qualified(&schema_name(s.definition.schema, call.session), &s.definition.name)))
+            }
             None => {
                 let name = catalog.table(oid).map_or(relation, |t| t.definition.name.as_str());
                 let message = format!("column \"{column}\" of relation \"{name}\" does not exist");

@@ -17,6 +17,7 @@ mod math;
 mod ordered_set;
 mod record;
 mod regexp;
+mod sequences;
 mod session;
 mod special;
 mod system;
@@ -206,6 +207,7 @@ static FUNCTIONS: &[&[FnDef]] = &[
     json::FUNCTIONS,
     math::FUNCTIONS,
     regexp::FUNCTIONS,
+    sequences::FUNCTIONS,
     session::FUNCTIONS,
     system::FUNCTIONS,
     system::PRIVILEGES,

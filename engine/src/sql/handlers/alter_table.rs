@@ -6,18 +6,22 @@
 //! writes all rows to a new storage. Views keep their meaning: `views` rewrites the text of those that read the table.
 
 mod columns;
+mod constraints;
+mod identity;
 mod rows;
+mod texts;
 mod views;
 
 use std::sync::Arc;
 
 use datafusion::sql::sqlparser::ast::{
-    AlterColumnOperation, AlterTable, AlterTableOperation as Operation, DropBehavior, Expr, Ident, Owner,
-    RenameTableNameKind, SqlOption, TableConstraint,
+    AlterColumnOperation, AlterTableOperation as Operation, DropBehavior, Owner, RenameTableNameKind, SqlOption,
 };
-use kalamdb_catalog::{CachedTableData, CatalogChange, Oid, Result, SqlError, SqlState, TableDefinition};
+use kalamdb_catalog::constraint::ConstraintKind;
+use kalamdb_catalog::{
+    CachedTableData, CatalogChange, ColumnDefinition, Oid, Result, SqlError, SqlState, TableDefinition, TableKind,
+};
 
-use super::create_table::{primary_key, set_primary_key};
 use super::ddl::{change, exists, ident, is_taken, named_schema, refuse_builtin, relation};
 use super::schema::absent;
 use crate::providers;
@@ -26,20 +30,19 @@ use crate::sql::Response;
 use crate::sql::bind::name_parts;
 use crate::sql::execute::complete;
 use crate::sql::prepared::PreparedStatement;
+use crate::sql::statement::{AlterOperation, AlterTable};
 
 pub(crate) async fn run(session: &mut Session, prepared: &PreparedStatement, alter: &AlterTable) -> Result<Response> {
-    if alter.location.is_some() || alter.on_cluster.is_some() || alter.table_type.is_some() {
-        return Err(SqlError::unsupported("this form of ALTER TABLE"));
-    }
     if let Some(oid) = target(session, prepared, alter)? {
-        let mut operations: Vec<&Operation> = alter.operations.iter().collect();
+        let mut operations: Vec<&AlterOperation> = alter.operations.iter().collect();
         operations.sort_by_key(|o| pass(o));
         for operation in operations {
             let table = current(session, oid)?;
-            if table.definition.is_view() {
-                refuse_for_view(&table.definition, operation)?;
+            refuse_for_kind(&table.definition, operation)?;
+            match operation {
+                AlterOperation::Parsed(parsed) => apply(session, prepared, &table, parsed).await?,
+                own => apply_own(session, &table, own).await?,
             }
-            apply(session, prepared, &table, operation).await?;
         }
     }
     complete("ALTER TABLE")
@@ -47,7 +50,16 @@ pub(crate) async fn run(session: &mut Session, prepared: &PreparedStatement, alt
 
 /// When an operation's turn is (tablecmds.c, AT_PASS_*): drops come first, so that a column can be replaced; a new type
 /// is there before the default of that type, and a column before the key on it.
-fn pass(operation: &Operation) -> u8 {
+fn pass(operation: &AlterOperation) -> u8 {
+    let operation = match operation {
+        AlterOperation::Parsed(parsed) => &**parsed,
+        AlterOperation::DropIdentity { .. } | AlterOperation::DropExpression { .. } => return 0,
+        AlterOperation::UsingIndex { .. } => return 4,
+        AlterOperation::SetIdentity { .. } => return 5,
+        AlterOperation::SetSchema(_) | AlterOperation::ResetOptions(_) | AlterOperation::AlterConstraint { .. } => {
+            return 6;
+        }
+    };
     match operation {
         Operation::DropColumn { .. } | Operation::DropConstraint { .. } => 0,
         Operation::AlterColumn { op, .. } => match op {
@@ -93,7 +105,7 @@ fn target(session: &mut Session, prepared: &PreparedStatement, alter: &AlterTabl
 }
 
 /// The table as the operations so far left it.
-fn current(session: &Session, oid: Oid) -> Result<Arc<CachedTableData>> {
+pub(super) fn current(session: &Session, oid: Oid) -> Result<Arc<CachedTableData>> {
     let table = session.context().catalog().table(oid).cloned();
     table.ok_or_else(|| {
         SqlError::new(SqlState::T_R_SERIALIZATION_FAILURE, "could not serialize access due to concurrent update")
@@ -130,17 +142,18 @@ async fn apply(
             rename_table(session, &table.definition, new)
         }
         Operation::RenameConstraint { old_name, new_name } => {
-            rename_constraint(session, &table.definition, old_name, new_name)
+            constraints::rename(session, &table.definition, old_name, new_name)
         }
         Operation::AddConstraint { constraint, not_valid } => {
-            add_constraint(session, prepared, table, constraint, *not_valid).await
+            constraints::add(session, prepared, table, constraint, *not_valid).await
         }
-        Operation::DropConstraint { if_exists, name, .. } => {
-            drop_constraint(session, prepared, table, name, *if_exists).await
+        Operation::DropConstraint { if_exists, name, drop_behavior } => {
+            let cascade = matches!(drop_behavior, Some(DropBehavior::Cascade));
+            constraints::drop(session, prepared, table, name, *if_exists, cascade).await
         }
         Operation::OwnerTo { new_owner } => change_owner(session, &table.definition, new_owner),
         Operation::SetOptionsParens { options } => set_options(session, &table.definition, options),
-        Operation::SetTblProperties { table_properties } => own_grammar(session, &table.definition, table_properties),
+        Operation::ValidateConstraint { name } => constraints::validate(session, &table.definition, name).await,
         other => Err(SqlError::unsupported(refused_name(other))),
     }
 }
@@ -161,30 +174,72 @@ fn refused_name(operation: &Operation) -> &'static str {
         | Operation::EnableAlwaysRule { .. }
         | Operation::EnableReplicaRule { .. } => "RULE",
         Operation::ReplicaIdentity { .. } => "REPLICA IDENTITY",
-        Operation::ValidateConstraint { .. } => "VALIDATE CONSTRAINT",
         _ => "this form of ALTER TABLE",
     }
 }
 
-/// Of a view only its names and its owner can be altered.
-fn refuse_for_view(view: &TableDefinition, operation: &Operation) -> Result<()> {
+async fn apply_own(session: &mut Session, table: &Arc<CachedTableData>, operation: &AlterOperation) -> Result<()> {
+    match operation {
+        AlterOperation::SetSchema(schema) => set_schema(session, &table.definition, schema),
+        AlterOperation::ResetOptions(names) => {
+            let mut definition = table.definition.clone();
+            definition.options.retain(|(name, _)| !names.contains(name));
+            change(session, CatalogChange::PutTable(definition))
+        }
+        AlterOperation::SetIdentity { column, always, options } => {
+            identity::set(session, &table.definition, column, *always, options)
+        }
+        AlterOperation::DropIdentity { column, if_exists } => {
+            identity::drop(session, &table.definition, column, *if_exists)
+        }
+        AlterOperation::DropExpression { column, if_exists } => {
+            identity::drop_expression(session, &table.definition, column, *if_exists)
+        }
+        AlterOperation::AlterConstraint { name, deferrable, deferred } => {
+            constraints::alter(session, &table.definition, name, (*deferrable, *deferred))
+        }
+        AlterOperation::UsingIndex { name, primary, index, deferrable, deferred } => {
+            constraints::using_index(session, table, name.as_ref(), *primary, index, (*deferrable, *deferred)).await
+        }
+        AlterOperation::Parsed(_) => Err(SqlError::internal("an operation of another kind")),
+    }
+}
+
+/// Of a view or a sequence only names and owner can be altered.
+fn refuse_for_kind(table: &TableDefinition, operation: &AlterOperation) -> Result<()> {
+    let kind = match table.kind {
+        TableKind::View { .. } => "views",
+        TableKind::Sequence(_) => "sequences",
+        _ => return Ok(()),
+    };
     let action = match operation {
-        Operation::RenameTable { .. } | Operation::RenameColumn { .. } | Operation::OwnerTo { .. } => return Ok(()),
-        Operation::SetTblProperties { .. } | Operation::RenameConstraint { .. } => return Ok(()),
-        Operation::AddColumn { .. } => "ADD COLUMN",
-        Operation::DropColumn { .. } => "DROP COLUMN",
-        Operation::AddConstraint { .. } => "ADD CONSTRAINT",
-        Operation::DropConstraint { .. } => "DROP CONSTRAINT",
-        Operation::AlterColumn { op: AlterColumnOperation::SetDataType { .. }, .. } => "ALTER COLUMN ... SET DATA TYPE",
-        Operation::AlterColumn { op: AlterColumnOperation::SetNotNull, .. } => "ALTER COLUMN ... SET NOT NULL",
-        Operation::AlterColumn { op: AlterColumnOperation::DropNotNull, .. } => "ALTER COLUMN ... DROP NOT NULL",
-        _ => return Err(SqlError::unsupported("this form of ALTER TABLE on a view")),
+        AlterOperation::SetSchema(_) | AlterOperation::ResetOptions(_) => return Ok(()),
+        AlterOperation::Parsed(parsed) => match &**parsed {
+            Operation::RenameTable { .. } | Operation::OwnerTo { .. } => return Ok(()),
+            Operation::RenameColumn { .. } | Operation::RenameConstraint { .. } if kind == "views" => return Ok(()),
+            Operation::RenameColumn { .. } => {
+                let message = format!("cannot rename columns of relation \"{}\"", table.name);
+                return Err(SqlError::new(SqlState::WRONG_OBJECT_TYPE, message)
+                    .detail("This operation is not supported for sequences."));
+            }
+            Operation::AddColumn { .. } => "ADD COLUMN",
+            Operation::DropColumn { .. } => "DROP COLUMN",
+            Operation::AddConstraint { .. } => "ADD CONSTRAINT",
+            Operation::DropConstraint { .. } => "DROP CONSTRAINT",
+            Operation::AlterColumn { op: AlterColumnOperation::SetDataType { .. }, .. } => {
+                "ALTER COLUMN ... SET DATA TYPE"
+            }
+            Operation::AlterColumn { op: AlterColumnOperation::SetNotNull, .. } => "ALTER COLUMN ... SET NOT NULL",
+            Operation::AlterColumn { op: AlterColumnOperation::DropNotNull, .. } => "ALTER COLUMN ... DROP NOT NULL",
+            _ => return Err(SqlError::unsupported(format!("this form of ALTER TABLE on {kind}"))),
+        },
+        _ => return Err(SqlError::unsupported(format!("this form of ALTER TABLE on {kind}"))),
     };
     Err(SqlError::new(
         SqlState::WRONG_OBJECT_TYPE,
-        format!("ALTER action {action} cannot be performed on relation \"{}\"", view.name),
+        format!("ALTER action {action} cannot be performed on relation \"{}\"", table.name),
     )
-    .detail("This operation is not supported for views."))
+    .detail(format!("This operation is not supported for {kind}.")))
 }
 
 /// Puts a definition whose name or columns have changed in place, and with it the views that read it. `what` names the
@@ -208,56 +263,9 @@ fn rename_table(session: &mut Session, table: &TableDefinition, new: &str) -> Re
     if is_taken(session, table.schema, &name) {
         return Err(exists(&name));
     }
-    put_with_views(session, table, TableDefinition { name, ..table.clone() }, "renaming a relation")
-}
-
-fn rename_constraint(session: &mut Session, table: &TableDefinition, old: &Ident, new: &Ident) -> Result<()> {
-    let (old, mut definition) = (ident(old), table.clone());
-    let Some(key) = definition.primary_key.as_mut().filter(|k| k.name == old) else {
-        return Err(SqlError::new(
-            SqlState::UNDEFINED_OBJECT,
-            format!("constraint \"{old}\" for table \"{}\" does not exist", table.name),
-        ));
-    };
-    let new = ident(new);
-    if is_taken(session, table.schema, &new) {
-        return Err(exists(&new));
-    }
-    key.name = new;
-    change(session, CatalogChange::PutTable(definition))
-}
-
-async fn add_constraint(
-    session: &mut Session,
-    prepared: &PreparedStatement,
-    table: &Arc<CachedTableData>,
-    constraint: &TableConstraint,
-    not_valid: bool,
-) -> Result<()> {
-    let (name, key) = primary_key(constraint)?;
-    if not_valid {
-        return Err(SqlError::new(
-            SqlState::FEATURE_NOT_SUPPORTED,
-            "PRIMARY KEY constraints cannot be marked NOT VALID",
-        ));
-    }
-    let old = &table.definition;
-    if old.primary_key.is_some() {
-        return Err(second_key(&old.name));
-    }
-    for column in &key {
-        columns::position(old, column, "alter")?;
-    }
-    let mut new = old.clone();
-    set_primary_key(session, &mut new, name, &key)?;
-    for column in old.live_columns().map(|(_, c)| c).filter(|c| key.contains(&c.name) && !c.not_null) {
-        if rows::any(session, old, Some(&column.name)).await? {
-            return Err(columns::contains_nulls(session, old, &column.name));
-        }
-    }
-    let plan = rows::plan(session, prepared, old, &new, None)?;
-    let new = rows::rewrite(session, new, &plan).await?;
-    change(session, CatalogChange::PutTable(new))
+    let mut new = TableDefinition { name, ..table.clone() };
+    texts::rename_table(&mut new, &table.name)?;
+    put_with_views(session, table, new, "renaming a relation")
 }
 
 /// 42P16
@@ -266,32 +274,6 @@ fn second_key(table: &str) -> SqlError {
         SqlState::INVALID_TABLE_DEFINITION,
         format!("multiple primary keys for table \"{table}\" are not allowed"),
     )
-}
-
-/// The columns of a dropped key stay NOT NULL, as in PostgreSQL.
-async fn drop_constraint(
-    session: &mut Session,
-    prepared: &PreparedStatement,
-    table: &Arc<CachedTableData>,
-    name: &Ident,
-    if_exists: bool,
-) -> Result<()> {
-    let (old, name) = (&table.definition, ident(name));
-    if old.primary_key.as_ref().is_none_or(|k| k.name != name) {
-        let error = SqlError::new(
-            SqlState::UNDEFINED_OBJECT,
-            format!("constraint \"{name}\" of relation \"{}\" does not exist", old.name),
-        );
-        if !if_exists {
-            return Err(error);
-        }
-        session.context().notice(absent(&error));
-        return Ok(());
-    }
-    let new = TableDefinition { primary_key: None, ..old.clone() };
-    let plan = rows::plan(session, prepared, old, &new, None)?;
-    let new = rows::rewrite(session, new, &plan).await?;
-    change(session, CatalogChange::PutTable(new))
 }
 
 /// There are no roles to give a table to but the user's own.
@@ -347,25 +329,6 @@ fn check_option(name: &str, value: &str) -> Result<()> {
         .detail(format!("Valid values are between \"{low}\" and \"{high}\".")))
 }
 
-/// SET SCHEMA and RESET (...), which sqlparser lacks: our parser hands them over as SET TBLPROPERTIES (schema = s) and
-/// (reset = a, reset = b).
-fn own_grammar(session: &mut Session, table: &TableDefinition, properties: &[SqlOption]) -> Result<()> {
-    let mut definition = table.clone();
-    for property in properties {
-        match property {
-            SqlOption::KeyValue { key, value: Expr::Identifier(schema) } if key.value == "schema" => {
-                return set_schema(session, table, &ident(schema));
-            }
-            SqlOption::KeyValue { key, value: Expr::Identifier(option) } if key.value == "reset" => {
-                let option = ident(option);
-                definition.options.retain(|(name, _)| *name != option);
-            }
-            _ => return Err(SqlError::new(SqlState::SYNTAX_ERROR, "syntax error at or near \"TBLPROPERTIES\"")),
-        }
-    }
-    change(session, CatalogChange::PutTable(definition))
-}
-
 fn set_schema(session: &mut Session, table: &TableDefinition, name: &str) -> Result<()> {
     let schema = named_schema(session, name)?;
     if schema.oid == table.schema {
@@ -378,14 +341,41 @@ fn set_schema(session: &mut Session, table: &TableDefinition, name: &str) -> Res
         )
         .detail("System catalog modifications are currently disallowed."));
     }
-    let moved = [Some(&table.name), table.primary_key.as_ref().map(|k| &k.name)];
-    if let Some(taken) = moved.into_iter().flatten().find(|n| is_taken(session, schema.oid, n)) {
+    let catalog = session.context().catalog();
+    let sequences: Vec<TableDefinition> = catalog.owned_sequences(table.oid).map(|s| s.definition.clone()).collect();
+    let indexes = table.all_indexes();
+    let moved = indexes.iter().map(|i| &i.name).chain(sequences.iter().map(|s| &s.name));
+    if let Some(taken) = std::iter::once(&table.name).chain(moved).find(|n| is_taken(session, schema.oid, n)) {
         return Err(SqlError::new(
             SqlState::DUPLICATE_TABLE,
             format!("relation \"{taken}\" already exists in schema \"{name}\""),
         ));
     }
+    for sequence in sequences {
+        change(session, CatalogChange::PutTable(TableDefinition { schema: schema.oid, ..sequence }))?;
+    }
     put_with_views(session, table, TableDefinition { schema: schema.oid, ..table.clone() }, "moving a relation")
+}
+
+/// Takes a column out of a definition, with the indexes and constraints over it. It stays in place, so that attribute numbers and
+/// stored rows keep their meaning.
+pub(super) fn take_column(definition: &mut TableDefinition, index: usize) {
+    let name = format!("........pg.dropped.{}........", index + 1);
+    let column = &mut definition.columns[index];
+    *column = ColumnDefinition {
+        name,
+        dropped: true,
+        since_version: column.since_version,
+        ..ColumnDefinition::new(String::new(), column.ty, column.typmod)
+    };
+    let gone: Vec<Oid> = definition.indexes.iter().filter(|i| i.has_column(index)).map(|i| i.oid).collect();
+    definition.indexes.retain(|i| !gone.contains(&i.oid));
+    definition.constraints.retain(|c| match &c.kind {
+        ConstraintKind::Check(_, columns) => !columns.contains(&index),
+        ConstraintKind::Unique(index) => !gone.contains(index),
+        ConstraintKind::Foreign(key) => !key.columns.contains(&index),
+        ConstraintKind::Primary(..) => true,
+    });
 }
 
 /// True for xmin, ctid and their like, which no column can be called.

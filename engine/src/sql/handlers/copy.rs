@@ -8,10 +8,12 @@ use datafusion::common::DFSchema;
 use datafusion::sql::sqlparser::ast;
 use kalamdb_catalog::{CachedTableData, ColumnDefinition, PgType, Result, SqlError, SqlState};
 
-use super::dml::{Target, table_columns};
+use super::dml::table_columns;
+use super::target::Target;
 use crate::session::{Session, SessionContext};
 use crate::sql::bind::{Binder, Parameters, fold, live_position};
 use crate::sql::copy::{Collected, CopyInState, CopyParser, CopySink, LateRow, parse_copy_options};
+use crate::sql::index_entries::RowValues;
 use crate::sql::plan;
 use crate::sql::prepared::PreparedStatement;
 use crate::sql::statement::{CopyStatement, CopyTarget};
@@ -212,6 +214,7 @@ impl CopySink for Sink {
         {
             return Ok(false);
         }
+        let row = self.target.with_generated(row)?;
         self.target.check_values(&row)?;
         let id = match &mut self.ids {
             None => 0,
@@ -224,14 +227,13 @@ impl CopySink for Sink {
                 ids.next - 1
             }
         };
-        let key = self.target.key_of_values(&row, id);
-        let encoded = self.target.layout().encode(&row);
+        let row = RowValues::Values(&row);
+        let key = self.target.key_of(&row, id);
         let Some(writes) = &mut self.writes else {
             return Err(SqlError::internal("a COPY goes on after its end"));
         };
-        if self.target.try_lock_key(writes, &key)? {
-            self.target.insert(writes, key, encoded)?;
-        } else {
+        if !self.target.try_insert(writes, &key, &row)? {
+            let encoded = row.encode(self.target.layout());
             writes.count(key.len() + encoded.len())?;
             self.late.push(LateRow { key, row: encoded });
         }
@@ -286,12 +288,9 @@ pub(crate) async fn finish(session: &mut Session, mut copy: Box<CopyIn>) -> Resu
         return Err(SqlError::internal("a COPY ends twice"));
     };
     for LateRow { key, row } in late {
-        target.lock_key(&mut writes, &key).await?;
-        target.insert(&mut writes, key, row)?;
+        let values = target.layout().decode(&row)?;
+        target.insert_late(&mut writes, key, &RowValues::Values(&values)).await?;
     }
-    // Keys were looked at as they came in, so nothing is left to clash.
-    match session.open_transaction()?.apply(writes)? {
-        crate::txn::ApplyOutcome::Ok => Ok(rows),
-        crate::txn::ApplyOutcome::Duplicate { .. } => Err(SqlError::internal("a COPY has written a key twice")),
-    }
+    super::dml::finish(session, std::slice::from_ref(&*target), writes).await?;
+    Ok(rows)
 }

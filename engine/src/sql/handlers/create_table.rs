@@ -4,25 +4,35 @@ use std::sync::Arc;
 
 use datafusion::common::ScalarValue;
 use datafusion::sql::sqlparser::ast::{
-    self, ColumnOption, CreateTable, CreateTableLikeKind, CreateTableOptions, SqlOption, TableConstraint,
+    self, CreateTable, CreateTableLikeKind, CreateTableOptions, SqlOption, TableConstraint,
 };
+use kalamdb_catalog::constraint::{Constraint, ConstraintKind};
+use kalamdb_catalog::index::{IndexDefinition, IndexKey};
+use kalamdb_catalog::sequence::SequenceOwner;
+use kalamdb_catalog::table::{Generated, OnCommit, Persistence};
 use kalamdb_catalog::{
-    CachedTableData, CatalogChange, ColumnDefinition, PgType, PrimaryKey, Result, SqlError, SqlState, TableDefinition,
-    TableKind,
+    CachedTableData, CatalogChange, ColumnDefinition, Oid, PgType, PrimaryKey, Result, SchemaDefinition, SqlError,
+    SqlState, TableDefinition, TableKind,
 };
 
-use super::ddl::{begin_attempt, change, end_attempt, exists, free_name, is_taken, place, relation};
+use super::column::{WantedSequence, column_definition};
+use super::constraint::{self, Wanted};
+use super::ddl::{
+    begin_attempt, change, change_beside_readers, end_attempt, exists, free_name, is_taken, place, relation,
+};
 use super::schema::skipping;
+use super::sequence;
 use crate::clock;
 use crate::limits;
 use crate::session::Session;
 use crate::sql::Response;
 use crate::sql::apply;
-use crate::sql::bind::{Binder, BoundQuery, Parameters, column_type, fold};
+use crate::sql::bind::{Binder, BoundQuery, Parameters, fold, name_parts};
 use crate::sql::execute::complete;
+use crate::sql::parse;
 use crate::sql::plan::planning;
 use crate::sql::prepared::PreparedStatement;
-use crate::sql::statement::CreateTable as Statement;
+use crate::sql::statement::{CreateTable as Statement, SequenceOptions};
 use crate::storage::keys;
 
 pub(crate) async fn run(
@@ -50,8 +60,8 @@ async fn attempt(
     statement: &Statement,
     parameters: &[ScalarValue],
 ) -> Result<Response> {
-    let Statement { create, likes, names, no_data } = statement;
-    let (schema, name) = place(session, &create.name)?;
+    let Statement { create, likes, names, no_data, unlogged } = statement;
+    let (schema, name, persistence) = place_of(session, create, *unlogged)?;
     let tag = if create.query.is_some() { "SELECT" } else { "CREATE TABLE" };
     if is_taken(session, schema.oid, &name) {
         if !create.if_not_exists {
@@ -64,9 +74,11 @@ async fn attempt(
     if let Some(query) = &create.query {
         let bound = source(session, prepared, query, parameters)?;
         let names = names.iter().chain(create.columns.iter().map(|c| &c.name)).map(fold).collect();
-        return create_as(session, schema.oid, name, options, bound, names, !*no_data).await;
+        let target = (schema.oid, name, persistence);
+        return create_as(session, target, options, bound, names, !*no_data).await;
     }
     let mut definition = empty(session, schema.oid, name, options);
+    definition.persistence = persistence;
     let mut columns = Columns { table: definition.name.clone(), ..Columns::default() };
     if let Some(like) = &create.like {
         let (CreateTableLikeKind::Parenthesized(like) | CreateTableLikeKind::Plain(like)) = like;
@@ -74,11 +86,14 @@ async fn attempt(
         let including = if defaults { vec!["defaults".to_owned()] } else { Vec::new() };
         columns.like(session, prepared, &like.name, &including)?;
     }
-    for (like, including) in likes {
-        columns.like(session, prepared, like, including)?;
-    }
-    for column in &create.columns {
+    for (i, column) in create.columns.iter().enumerate() {
+        for like in likes.iter().filter(|l| l.after == i) {
+            columns.like(session, prepared, &like.table, &like.including)?;
+        }
         columns.add(session, prepared, column)?;
+    }
+    for like in likes.iter().filter(|l| l.after >= create.columns.len()) {
+        columns.like(session, prepared, &like.table, &like.including)?;
     }
     for constraint in &create.constraints {
         columns.constraint(constraint)?;
@@ -89,14 +104,14 @@ async fn attempt(
             format!("tables can have at most {} columns", limits::COLUMNS_MAX),
         ));
     }
-    columns.finish(session, &mut definition)?;
+    let referred = columns.finish(session, prepared, &mut definition)?;
     change(session, CatalogChange::PutTable(definition))?;
+    touch(session, &referred)?;
     complete(tag)
 }
 
 fn refuse_clauses(create: &CreateTable) -> Result<()> {
     let refused = [
-        (create.temporary || create.on_commit.is_some(), "CREATE TEMPORARY TABLE"),
         (create.or_replace, "CREATE OR REPLACE TABLE"),
         (create.external, "CREATE EXTERNAL TABLE"),
         (create.inherits.is_some(), "INHERITS"),
@@ -160,9 +175,12 @@ fn empty(session: &Session, schema: u32, name: String, options: Vec<(String, Str
         owner: session.context().user.clone(),
         kind: TableKind::Shared,
         storage: session.app().take_storage(),
+        persistence: Persistence::Permanent,
         schema_version: 0,
         columns: Vec::new(),
         primary_key: None,
+        indexes: Vec::new(),
+        constraints: Vec::new(),
         options,
         created_at: clock::now_micros(),
     }
@@ -175,6 +193,29 @@ struct Columns {
     table: String,
     list: Vec<ColumnDefinition>,
     key: Option<(Option<String>, Vec<String>)>,
+    constraints: Vec<Wanted>,
+    /// Columns that a sequence of their own feeds, by position.
+    sequences: Vec<(usize, WantedSequence)>,
+    /// Indexes of LIKE, over that table's columns.
+    indexes: Vec<(TableDefinition, IndexDefinition)>,
+}
+
+/// The options of an identity column that LIKE takes over.
+fn copied_identity(session: &Session, column: &ColumnDefinition) -> Result<WantedSequence> {
+    let catalog = session.context().catalog();
+    let oid = column.default.as_deref().and_then(sequence::in_default);
+    let found = oid.and_then(|oid| catalog.table(oid)).and_then(|t| t.definition.sequence().cloned());
+    let s = found.ok_or_else(|| SqlError::internal("an identity column has no sequence"))?;
+    let options = SequenceOptions {
+        increment: Some(s.increment),
+        min: Some(Some(s.min)),
+        max: Some(Some(s.max)),
+        start: Some(s.start),
+        cache: Some(s.cache),
+        cycle: Some(s.cycle),
+        ..SequenceOptions::default()
+    };
+    Ok(WantedSequence { ty: column.ty, options, identity: true })
 }
 
 impl Columns {
@@ -188,6 +229,18 @@ impl Columns {
         let has = |what: &str| including.iter().any(|i| i == what || i == "all");
         let other = relation(session, prepared, name)?;
         let defaults = has("defaults");
+        if has("constraints") {
+            for constraint in &other.definition.constraints {
+                if let ConstraintKind::Check(sql, _) = &constraint.kind {
+                    let condition = parse::expression(sql)?;
+                    self.constraints.push(Wanted::Check { name: Some(constraint.name.clone()), condition });
+                }
+            }
+        }
+        if has("indexes") {
+            let indexes = other.definition.indexes.iter().cloned();
+            self.indexes.extend(indexes.map(|i| (other.definition.clone(), i)));
+        }
         if has("indexes")
             && let Some(key) = &other.definition.primary_key
         {
@@ -198,7 +251,18 @@ impl Columns {
             let mut column = column.clone();
             column.since_version = 0;
             column.missing = None;
-            if !defaults {
+            let kept = match column.generated {
+                None => defaults,
+                Some(Generated::Stored) => has("generated"),
+                Some(Generated::Always | Generated::ByDefault) => false,
+            };
+            if column.is_identity() && has("identity") {
+                let wanted = copied_identity(session, &column)?;
+                self.sequences.push((self.list.len(), wanted));
+            } else if !kept {
+                column.generated = None;
+            }
+            if !kept {
                 column.default = None;
                 column.default_oid = 0;
             } else if column.default.is_some() {
@@ -210,20 +274,33 @@ impl Columns {
     }
 
     fn add(&mut self, session: &Session, prepared: &PreparedStatement, column: &ast::ColumnDef) -> Result<()> {
-        let (definition, is_key) = column_definition(session, prepared, &self.table, column)?;
-        if self.list.iter().any(|c| c.name == definition.name) {
-            return Err(duplicate_column(&definition.name));
+        let new = column_definition(session, prepared, &self.table, column)?;
+        let name = new.definition.name.clone();
+        if self.list.iter().any(|c| c.name == name) {
+            return Err(duplicate_column(&name));
         }
-        if let Some(key_name) = is_key {
-            self.set_key(key_name, vec![definition.name.clone()])?;
+        if let Some(key_name) = new.key {
+            self.set_key(key_name, vec![name])?;
         }
-        self.list.push(definition);
+        self.constraints.extend(new.constraints);
+        if let Some(sequence) = new.sequence {
+            self.sequences.push((self.list.len(), sequence));
+        }
+        self.list.push(new.definition);
         Ok(())
     }
 
     fn constraint(&mut self, constraint: &TableConstraint) -> Result<()> {
-        let key = primary_key(constraint)?;
-        self.set_key(key.0, key.1)
+        match Wanted::of_table(constraint)? {
+            Some(wanted) => {
+                self.constraints.push(wanted);
+                Ok(())
+            }
+            None => {
+                let key = primary_key(constraint)?;
+                self.set_key(key.0, key.1)
+            }
+        }
     }
 
     fn set_key(&mut self, name: Option<String>, columns: Vec<String>) -> Result<()> {
@@ -237,117 +314,166 @@ impl Columns {
         Ok(())
     }
 
-    fn finish(self, session: &Session, definition: &mut TableDefinition) -> Result<()> {
+    /// Puts all parts into the definition, with the sequences made: the tables that it refers to.
+    fn finish(
+        self,
+        session: &mut Session,
+        prepared: &PreparedStatement,
+        definition: &mut TableDefinition,
+    ) -> Result<Vec<Oid>> {
         definition.columns = self.list;
+        check_generated(session, prepared, definition)?;
+        for (position, wanted) in self.sequences {
+            add_sequence(session, definition, position, &wanted)?;
+        }
         if let Some((name, columns)) = self.key {
             set_primary_key(session, definition, name, &columns)?;
         }
-        Ok(())
+        // Checks come first, and what refers to other tables last.
+        let rank = |wanted: &Wanted| match wanted {
+            Wanted::Unique(_) => 0,
+            Wanted::Check { .. } => 1,
+            Wanted::Foreign(_) => 2,
+        };
+        let mut constraints = self.constraints;
+        constraints.sort_by_key(rank);
+        let key = definition.primary_key.as_ref().map(|k| k.columns.clone());
+        let key = key.map(|k| k.iter().map(|c| definition.columns[*c].name.clone()).collect::<Vec<_>>());
+        let constraints = constraint::without_repeated(constraints, key.as_deref());
+        for wanted in &constraints {
+            constraint::add(session, prepared, definition, wanted, true)?;
+        }
+        for (table, index) in self.indexes {
+            copy_index(session, definition, &table, index)?;
+        }
+        let own = definition.oid;
+        let referred = definition.constraints.iter().filter_map(|c| c.foreign_key()).map(|k| k.target);
+        Ok(referred.filter(|t| *t != own).collect())
     }
 }
 
-/// A column and, if it says PRIMARY KEY, the key's name.
-#[allow(clippy::type_complexity)]
-pub(crate) fn column_definition(
+/// An index as LIKE ... INCLUDING INDEXES takes it over.
+fn copy_index(
+    session: &Session,
+    definition: &mut TableDefinition,
+    from: &TableDefinition,
+    mut index: IndexDefinition,
+) -> Result<()> {
+    let moved = |position: usize| {
+        let name = &from.columns[position].name;
+        definition.column_index(name).ok_or_else(|| SqlError::internal("LIKE has left out a column"))
+    };
+    let mut names = Vec::new();
+    for column in &mut index.columns {
+        if let IndexKey::Column(position) = &mut column.key {
+            names.push(from.columns[*position].name.clone());
+            *position = moved(*position)?;
+        } else {
+            names.push("expr".to_owned());
+        }
+    }
+    for position in &mut index.include {
+        names.push(from.columns[*position].name.clone());
+        *position = moved(*position)?;
+    }
+    let constraint = from.constraint_of_index(index.oid);
+    let label = if constraint.is_some() { "key" } else { "idx" };
+    let oid = session.app().take_oids(2);
+    index.name = constraint::free_relation_name(session, definition, &names.join("_"), label);
+    (index.oid, index.storage) = (oid, session.app().take_storage());
+    if let Some(constraint) = constraint {
+        definition.constraints.push(Constraint {
+            oid: oid + 1,
+            name: index.name.clone(),
+            kind: ConstraintKind::Unique(oid),
+            ..constraint
+        });
+    }
+    definition.indexes.push(index);
+    Ok(())
+}
+
+/// Tells the tables that a new foreign key refers to that it is there: who writes to them looks anew.
+pub(crate) fn touch(session: &mut Session, tables: &[Oid]) -> Result<()> {
+    for oid in tables {
+        let table = super::alter_table::current(session, *oid)?;
+        change_beside_readers(session, CatalogChange::PutTable(table.definition.clone()))?;
+    }
+    Ok(())
+}
+
+/// Makes the sequence of a serial or identity column, which is then its default.
+pub(crate) fn add_sequence(
+    session: &mut Session,
+    definition: &mut TableDefinition,
+    position: usize,
+    wanted: &WantedSequence,
+) -> Result<()> {
+    let column = definition.columns[position].name.clone();
+    let name = constraint::free_relation_name(session, definition, &column, "seq");
+    let owner = SequenceOwner { table: definition.oid, column: position, identity: wanted.identity };
+    let oid = sequence::create_owned(session, definition.schema, name, wanted.ty, &wanted.options, owner)?;
+    let column = &mut definition.columns[position];
+    column.default = Some(sequence::default_of(oid));
+    column.default_oid = session.app().take_oids(1);
+    Ok(())
+}
+
+/// Binds the generated columns of a definition.
+pub(crate) fn check_generated(
     session: &Session,
     prepared: &PreparedStatement,
-    table: &str,
-    column: &ast::ColumnDef,
-) -> Result<(ColumnDefinition, Option<Option<String>>)> {
-    let name = fold(&column.name);
-    if crate::providers::is_system_column(&name) {
-        return Err(SqlError::new(
-            SqlState::DUPLICATE_COLUMN,
-            format!("column name \"{name}\" conflicts with a system column name"),
-        ));
-    }
+    definition: &TableDefinition,
+) -> Result<()> {
     let context = session.context();
-    let mut binder = Binder::new(context, context.catalog(), prepared.source(), Parameters::default());
-    let at = binder.position_after_name(&column.name);
-    let (ty, typmod) = column_type(&name, &column.data_type).map_err(|e| e.at(at))?;
-    let mut definition = ColumnDefinition {
-        name,
-        ty,
-        typmod,
-        not_null: false,
-        default: None,
-        default_oid: 0,
-        dropped: false,
-        missing: None,
-        since_version: 0,
+    for (_, column) in definition.live_columns().filter(|(_, c)| c.is_stored()) {
+        let Some(sql) = &column.default else { continue };
+        let mut binder = Binder::new(context, context.catalog(), prepared.source(), Parameters::default());
+        binder.generated_expr(definition, &parse::expression(sql)?, column).map_err(SqlError::without_position)?;
+    }
+    Ok(())
+}
+
+/// Where CREATE TABLE puts its table, and how long the rows live.
+fn place_of(
+    session: &mut Session,
+    create: &CreateTable,
+    unlogged: bool,
+) -> Result<(Arc<SchemaDefinition>, String, Persistence)> {
+    let parts = name_parts(&create.name)?;
+    let in_temporary = matches!(parts.as_slice(), [schema, _] if schema == "pg_temp");
+    if !create.temporary && !in_temporary {
+        if create.on_commit.is_some() {
+            let message = "ON COMMIT can only be used on temporary tables";
+            return Err(SqlError::new(SqlState::INVALID_TABLE_DEFINITION, message));
+        }
+        let (schema, name) = place(session, &create.name)?;
+        let persistence = if unlogged { Persistence::Unlogged } else { Persistence::Permanent };
+        return Ok((schema, name, persistence));
+    }
+    if let [schema, _] = parts.as_slice()
+        && schema != "pg_temp"
+        && *schema != session.context().temporary_schema()
+    {
+        let message = "cannot create temporary relation in non-temporary schema";
+        return Err(SqlError::new(SqlState::INVALID_TABLE_DEFINITION, message));
+    }
+    let on_commit = match create.on_commit {
+        None | Some(ast::OnCommit::PreserveRows) => OnCommit::PreserveRows,
+        Some(ast::OnCommit::DeleteRows) => OnCommit::DeleteRows,
+        Some(ast::OnCommit::Drop) => OnCommit::Drop,
     };
-    let mut key = None;
-    let mut nullable = None;
-    for option in &column.options {
-        let constraint_name = option.name.as_ref().map(fold);
-        match &option.option {
-            ColumnOption::Null | ColumnOption::NotNull => {
-                let this = matches!(option.option, ColumnOption::Null);
-                if nullable.replace(this).is_some_and(|other| other != this) {
-                    return Err(repeated("conflicting NULL/NOT NULL declarations", table, &definition.name));
-                }
-                definition.not_null |= !this;
-            }
-            ColumnOption::Default(_) if definition.default.is_some() => {
-                return Err(repeated("multiple default values specified", table, &definition.name));
-            }
-            ColumnOption::Default(expr) => {
-                binder.default_expr(expr, &definition)?;
-                definition.default = Some(default_text(expr, ty));
-                definition.default_oid = session.app().take_oids(1);
-            }
-            ColumnOption::PrimaryKey(_) => {
-                definition.not_null = true;
-                key = Some(constraint_name);
-            }
-            ColumnOption::Unique(_) => return Err(SqlError::unsupported("UNIQUE")),
-            ColumnOption::ForeignKey(_) => return Err(SqlError::unsupported("REFERENCES")),
-            ColumnOption::Check(_) => return Err(SqlError::unsupported("CHECK")),
-            ColumnOption::Generated { .. } | ColumnOption::Identity(_) => {
-                return Err(SqlError::unsupported("GENERATED"));
-            }
-            ColumnOption::Collation(name) => {
-                let name = crate::sql::bind::name_parts(name)?.pop().unwrap_or_default();
-                if !matches!(name.as_str(), "default" | "C" | "POSIX" | "ucs_basic") {
-                    return Err(SqlError::new(
-                        SqlState::UNDEFINED_OBJECT,
-                        format!("collation \"{name}\" for encoding \"UTF8\" does not exist"),
-                    ));
-                }
-            }
-            other => return Err(SqlError::unsupported(format!("column option {other}"))),
-        }
-    }
-    Ok((definition, key))
+    let schema = super::temporary::schema(session)?;
+    Ok((schema, parts.last().cloned().unwrap_or_default(), Persistence::Temporary(on_commit)))
 }
 
-/// 42601 for options of one column that cannot both be.
-fn repeated(what: &str, table: &str, column: &str) -> SqlError {
-    SqlError::new(SqlState::SYNTAX_ERROR, format!("{what} for column \"{column}\" of table \"{table}\""))
-}
-
-/// DEFAULT as stored and shown: a string literal carries its type, as PostgreSQL prints it.
-pub(crate) fn default_text(expr: &ast::Expr, ty: PgType) -> String {
-    match expr {
-        ast::Expr::Value(v) if matches!(v.value, ast::Value::SingleQuotedString(_)) => {
-            format!("{expr}::{}", ty.display(-1))
-        }
-        other => other.to_string(),
-    }
-}
-
-/// Name and columns of PRIMARY KEY (...); other constraints are refused by name.
+/// Name and columns of PRIMARY KEY (...).
 pub(crate) fn primary_key(constraint: &TableConstraint) -> Result<(Option<String>, Vec<String>)> {
     let TableConstraint::PrimaryKey(key) = constraint else {
-        return Err(SqlError::unsupported(match constraint {
-            TableConstraint::Unique(_) => "UNIQUE",
-            TableConstraint::ForeignKey(_) => "FOREIGN KEY",
-            TableConstraint::Check(_) => "CHECK",
-            _ => "this table constraint",
-        }));
+        return Err(SqlError::internal("not a primary key"));
     };
-    if key.characteristics.is_some() {
-        return Err(SqlError::unsupported("DEFERRABLE"));
+    if constraint::deferral(key.characteristics.as_ref())?.0 {
+        return Err(SqlError::unsupported("PRIMARY KEY ... DEFERRABLE"));
     }
     let columns = key
         .columns
@@ -414,8 +540,7 @@ pub(crate) fn duplicate_column(name: &str) -> SqlError {
 
 async fn create_as(
     session: &mut Session,
-    schema: u32,
-    name: String,
+    (schema, name, persistence): (Oid, String, Persistence),
     options: Vec<(String, String)>,
     bound: BoundQuery,
     names: Vec<String>,
@@ -425,6 +550,7 @@ async fn create_as(
         return Err(SqlError::new(SqlState::SYNTAX_ERROR, "too many column names were specified"));
     }
     let mut definition = empty(session, schema, name, options);
+    definition.persistence = persistence;
     for (i, column) in bound.columns.iter().enumerate() {
         let name = names.get(i).cloned().unwrap_or_else(|| column.name.clone());
         if definition.columns.iter().any(|c| c.name == name) {
@@ -436,17 +562,7 @@ async fn create_as(
                 format!("column \"{name}\" has pseudo-type {}", column.ty.sql_name()),
             ));
         }
-        definition.columns.push(ColumnDefinition {
-            name,
-            ty: column.ty,
-            typmod: column.typmod,
-            not_null: false,
-            default: None,
-            default_oid: 0,
-            dropped: false,
-            missing: None,
-            since_version: 0,
-        });
+        definition.columns.push(ColumnDefinition::new(name, column.ty, column.typmod));
     }
     change(session, CatalogChange::PutTable(definition.clone()))?;
     if !data {
@@ -496,16 +612,19 @@ pub(crate) async fn run_select_into(
     into: &ast::SelectInto,
     parameters: &[ScalarValue],
 ) -> Result<Response> {
-    if into.temporary {
-        return Err(SqlError::unsupported("SELECT INTO TEMPORARY"));
-    }
     session.transaction()?;
     super::check_writable(session, "SELECT INTO")?;
     let query = without_into(query);
-    let (schema, name) = place(session, &into.name)?;
+    let (schema, name, persistence) = if into.temporary {
+        let name = name_parts(&into.name)?.pop().unwrap_or_default();
+        (super::temporary::schema(session)?, name, Persistence::Temporary(OnCommit::PreserveRows))
+    } else {
+        let (schema, name) = place(session, &into.name)?;
+        (schema, name, if into.unlogged { Persistence::Unlogged } else { Persistence::Permanent })
+    };
     if is_taken(session, schema.oid, &name) {
         return Err(exists(&name));
     }
     let bound = source(session, prepared, &query, parameters)?;
-    create_as(session, schema.oid, name, Vec::new(), bound, Vec::new(), true).await
+    create_as(session, (schema.oid, name, persistence), Vec::new(), bound, Vec::new(), true).await
 }

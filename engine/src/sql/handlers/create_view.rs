@@ -55,17 +55,7 @@ pub(crate) fn run(session: &mut Session, prepared: &PreparedStatement, create: &
         if columns.iter().any(|c| c.name == name) {
             return Err(super::create_table::duplicate_column(&name));
         }
-        columns.push(ColumnDefinition {
-            name,
-            ty: column.ty,
-            typmod: column.typmod,
-            not_null: false,
-            default: None,
-            default_oid: 0,
-            dropped: false,
-            missing: None,
-            since_version: 0,
-        });
+        columns.push(ColumnDefinition::new(name, column.ty, column.typmod));
     }
     let depends_on = dependencies(session, &binder.relations);
     if let Some(old) = &old {
@@ -95,9 +85,12 @@ pub(crate) fn run(session: &mut Session, prepared: &PreparedStatement, create: &
                 owner: context.user.clone(),
                 kind: TableKind::View { sql, depends_on },
                 storage: 0,
+                persistence: super::temporary::persistence_of(session, schema.oid),
                 schema_version: 0,
                 columns,
                 primary_key: None,
+                indexes: Vec::new(),
+                constraints: Vec::new(),
                 options: Vec::new(),
                 created_at: clock::now_micros(),
             }

@@ -3,7 +3,9 @@
 use std::sync::Arc;
 
 use datafusion::sql::sqlparser::ast::{self, ObjectName, ObjectType, Statement};
-use kalamdb_catalog::{CachedTableData, CatalogChange, Oid, Result, SchemaDefinition, SqlError, SqlState, name};
+use kalamdb_catalog::{
+    CachedTableData, CatalogChange, Oid, Result, SchemaDefinition, SqlError, SqlState, TableDefinition, TableKind, name,
+};
 
 use crate::session::Session;
 use crate::sql::Response;
@@ -11,19 +13,26 @@ use crate::sql::bind::{Binder, Parameters, name_parts, name_span};
 use crate::sql::execute::complete;
 use crate::sql::functions::search_path;
 use crate::sql::prepared::PreparedStatement;
+use crate::sql::statement::{Reindexed, Statement as Own};
 use crate::storage::catalog_store;
+use crate::txn::{CatalogWrite, PendingKind, Transaction};
 
 /// Carries out a DDL statement; what has no handler is refused by name.
-pub(crate) async fn run(
-    session: &mut Session,
-    prepared: &PreparedStatement,
-    statement: &Statement,
-) -> Result<Response> {
-    if matches!(statement, Statement::CreateDatabase { .. }) {
-        session.prevent_in_block("CREATE DATABASE")?;
+pub(crate) async fn run(session: &mut Session, prepared: &PreparedStatement, statement: &Own) -> Result<Response> {
+    match statement {
+        Own::Ddl(parsed) => match &**parsed {
+            Statement::CreateDatabase { .. } => session.prevent_in_block("CREATE DATABASE")?,
+            Statement::CreateIndex(create) if create.concurrently => {
+                session.prevent_in_block("CREATE INDEX CONCURRENTLY")?;
+            }
+            _ => {}
+        },
+        Own::Reindex { concurrently: true, .. } => session.prevent_in_block("REINDEX CONCURRENTLY")?,
+        Own::DropIndex { concurrently: true, .. } => session.prevent_in_block("DROP INDEX CONCURRENTLY")?,
+        _ => {}
     }
     session.transaction()?;
-    super::check_writable(session, verb(statement))?;
+    super::check_writable(session, own_verb(statement))?;
     loop {
         begin_attempt(session)?;
         let result = attempt(session, prepared, statement).await;
@@ -60,8 +69,57 @@ pub(crate) async fn end_attempt(session: &mut Session, result: Result<Response>)
 /// The savepoint around a statement. No SAVEPOINT has this name.
 const STATEMENT: &str = "";
 
-async fn attempt(session: &mut Session, prepared: &PreparedStatement, statement: &Statement) -> Result<Response> {
+async fn attempt(session: &mut Session, prepared: &PreparedStatement, statement: &Own) -> Result<Response> {
     match statement {
+        Own::CreateSequence(create) => super::sequence::create(session, prepared, create),
+        Own::AlterSequence(alter) => super::sequence::alter(session, prepared, alter),
+        Own::AlterTable(alter) => super::alter_table::run(session, prepared, alter).await,
+        Own::DropIndex { names, if_exists, cascade, .. } => super::index::drop(session, names, *if_exists, *cascade),
+        Own::Reindex { what, .. } => reindex(session, prepared, what).await,
+        Own::Ddl(parsed) => attempt_parsed(session, prepared, parsed).await,
+        _ => Err(SqlError::internal("a statement that is no DDL")),
+    }
+}
+
+async fn reindex(session: &mut Session, prepared: &PreparedStatement, what: &Reindexed) -> Result<Response> {
+    match what {
+        Reindexed::Index(name) => {
+            let (table, index) = super::index::find(session, name)?;
+            super::index::reindex(session, &table.definition, Some(index.oid)).await?;
+        }
+        Reindexed::Table(name) => {
+            let table = own_table(session, prepared, name).map_err(SqlError::without_position)?;
+            super::index::reindex(session, &table.definition, None).await?;
+        }
+        Reindexed::Schema(name) => {
+            let schema = named_schema(session, name)?;
+            reindex_all(session, |t| t.schema == schema.oid).await?;
+        }
+        Reindexed::Database => reindex_all(session, |_| true).await?,
+    }
+    complete("REINDEX")
+}
+
+async fn reindex_all(session: &mut Session, which: impl Fn(&TableDefinition) -> bool) -> Result<()> {
+    let context = session.context();
+    let catalog = context.catalog();
+    let own = |t: &TableDefinition| catalog.schema(t.schema).is_some_and(|s| s.database == context.database);
+    let tables: Vec<TableDefinition> =
+        catalog.tables().map(|t| &t.definition).filter(|t| own(t) && which(t)).cloned().collect();
+    for table in tables {
+        super::index::reindex(session, &table, None).await?;
+    }
+    Ok(())
+}
+
+async fn attempt_parsed(
+    session: &mut Session,
+    prepared: &PreparedStatement,
+    statement: &Statement,
+) -> Result<Response> {
+    match statement {
+        Statement::CreateIndex(create) => super::index::create(session, prepared, create).await,
+        Statement::AlterIndex { name, operation } => super::index::alter(session, name, operation),
         Statement::CreateView(create) => super::create_view::run(session, prepared, create),
         Statement::CreateSchema { schema_name, if_not_exists, .. } => {
             super::schema::create(session, schema_name, *if_not_exists)
@@ -70,10 +128,9 @@ async fn attempt(session: &mut Session, prepared: &PreparedStatement, statement:
             super::schema::create_database(session, db_name, *if_not_exists)
         }
         Statement::AlterSchema(alter) => super::schema::alter(session, alter),
-        Statement::AlterTable(alter) => super::alter_table::run(session, prepared, alter).await,
         Statement::Truncate(truncate) => super::truncate::run(session, prepared, truncate),
         Statement::Drop { object_type, if_exists, names, cascade, .. } => match object_type {
-            ObjectType::Table | ObjectType::View => {
+            ObjectType::Table | ObjectType::View | ObjectType::Sequence => {
                 super::drop::relations(session, prepared, *object_type, *if_exists, names, *cascade)
             }
             ObjectType::Schema => super::schema::drop(session, names, *if_exists, *cascade),
@@ -84,6 +141,18 @@ async fn attempt(session: &mut Session, prepared: &PreparedStatement, statement:
             other => Err(SqlError::unsupported(format!("DROP {other}"))),
         },
         other => Err(SqlError::unsupported(verb(other))),
+    }
+}
+
+fn own_verb(statement: &Own) -> &'static str {
+    match statement {
+        Own::CreateSequence(_) => "CREATE SEQUENCE",
+        Own::AlterSequence(_) => "ALTER SEQUENCE",
+        Own::AlterTable(_) => "ALTER TABLE",
+        Own::DropIndex { .. } => "DROP INDEX",
+        Own::Reindex { .. } => "REINDEX",
+        Own::Ddl(parsed) => verb(parsed),
+        _ => "this statement",
     }
 }
 
@@ -148,12 +217,63 @@ pub(crate) fn maintenance(
 
 /// Adds a catalog change to the transaction, with its rows, and lets the rest of the statement see it.
 pub(crate) fn change(session: &mut Session, change: CatalogChange) -> Result<()> {
+    put(session, change, Transaction::ddl)
+}
+
+/// The same for a change that readers of the relation need not wait for.
+pub(crate) fn change_beside_readers(session: &mut Session, change: CatalogChange) -> Result<()> {
+    put(session, change, Transaction::ddl_beside_readers)
+}
+
+fn put(
+    session: &mut Session,
+    change: CatalogChange,
+    ddl: fn(&mut Transaction, CatalogChange, Vec<CatalogWrite>) -> Result<()>,
+) -> Result<()> {
     let txn = session.open_transaction()?;
     let rows = catalog_store::writes(&change, &txn.catalog())?;
-    txn.ddl(change, rows)?;
+    check_pending(txn, &change)?;
+    ddl(txn, change, rows)?;
     let catalog = txn.catalog();
     session.context().set_catalog(catalog);
     Ok(())
+}
+
+/// 55006 for a table with constraints that are still to be looked at.
+fn check_pending(txn: &mut Transaction, change: &CatalogChange) -> Result<()> {
+    if txn.pending().is_empty() {
+        return Ok(());
+    }
+    let (CatalogChange::PutTable(TableDefinition { oid, .. }) | CatalogChange::DropTable(oid)) = change else {
+        return Ok(());
+    };
+    let catalog = txn.catalog();
+    let Some(table) = catalog.table(*oid) else { return Ok(()) };
+    let pending = txn.pending().iter().any(|check| {
+        let of = catalog.table_of_constraint(check.constraint);
+        let refers = |t: &CachedTableData| {
+            let key = t.definition.constraint(check.constraint);
+            key.and_then(|c| c.foreign_key().map(|k| k.target)) == Some(*oid)
+        };
+        of.is_some_and(|t| match check.what {
+            PendingKind::Referenced { .. } => refers(t),
+            _ => t.definition.oid == *oid,
+        })
+    });
+    if !pending {
+        return Ok(());
+    }
+    let what = match change {
+        CatalogChange::DropTable(_) => "DROP TABLE",
+        CatalogChange::PutTable(new)
+            if new.storage != table.definition.storage && new.columns == table.definition.columns =>
+        {
+            "TRUNCATE"
+        }
+        _ => "ALTER TABLE",
+    };
+    let message = format!("cannot {what} \"{}\" because it has pending trigger events", table.definition.name);
+    Err(SqlError::new(SqlState::OBJECT_IN_USE, message))
 }
 
 /// Finds a relation: 42P01 with its position.
@@ -176,7 +296,7 @@ pub(crate) fn own_table(
 ) -> Result<Arc<CachedTableData>> {
     let table = relation(session, prepared, name)?;
     refuse_builtin(&table)?;
-    if table.definition.is_view() {
+    if !matches!(table.definition.kind, TableKind::Shared) {
         return Err(SqlError::new(
             SqlState::WRONG_OBJECT_TYPE,
             format!("\"{}\" is not a table", table.definition.name),
@@ -204,6 +324,7 @@ pub(crate) fn place(session: &Session, object: &ObjectName) -> Result<(Arc<Schem
     let schema = match parts.as_slice() {
         [] => search_path(context)
             .iter()
+            .filter(|s| !s.starts_with(super::temporary::SCHEMA_PREFIX))
             .find_map(|s| catalog.schema_by_name(context.database, s).cloned())
             .ok_or_else(|| SqlError::new(SqlState::INVALID_SCHEMA_NAME, "no schema has been selected to create in"))?,
         [schema] => named_schema(session, schema)?,

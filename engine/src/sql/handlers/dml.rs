@@ -8,25 +8,26 @@ use datafusion::arrow::compute::take;
 use datafusion::arrow::datatypes::{Field, Schema};
 use datafusion::common::ScalarValue;
 use futures::TryStreamExt;
-use kalamdb_catalog::{CachedTableData, PgType, Result, SqlError, SqlState};
+use kalamdb_catalog::{CachedTableData, Result, SqlError};
 
+use super::foreign;
+use super::target::{FailedChecks, Target};
 use super::upsert::Upsert;
 use crate::context::AppContext;
 use crate::providers::{GivenRow, Substitute};
 use crate::session::Session;
 use crate::sql::bind::{BoundDml, DmlKind, IDENTITY};
+use crate::sql::index_entries::RowValues;
 use crate::sql::plan::StatementContext;
 use crate::sql::{Column, Response};
-use crate::storage::{RowLayout, keys};
-use crate::txn::{ApplyOutcome, Existing, InsertOutcome, LockMode, RowState, StatementWrites, TableRef};
-use crate::types::{FormatSettings, Value, write_text};
+use crate::txn::{ApplyOutcome, LockMode, RowState, StatementWrites};
 
 pub(crate) async fn run(session: &mut Session, dml: &BoundDml, parameters: &[ScalarValue]) -> Result<Response> {
     let statement = super::select::statement_context(session)?;
     let target = Target::new(session, &dml.table)?;
     let mut writes = session.open_transaction()?.statement();
     let (count, shown) = collect(session, &target, &mut writes, dml, parameters, statement).await?;
-    finish(session, std::slice::from_ref(&target), writes)?;
+    finish(session, std::slice::from_ref(&target), writes).await?;
     respond(dml, count, shown)
 }
 
@@ -41,13 +42,13 @@ pub(super) async fn collect(
 ) -> Result<(usize, Vec<RecordBatch>)> {
     let mut rows = session.app().engine.run(&dml.plan, parameters, Arc::clone(&statement)).await?;
     let mut done = Done { count: 0, shown: Vec::new() };
-    let upsert = Upsert::new(session, dml, &target.types, parameters)?;
+    let upsert = Upsert::new(session, dml, target.types(), parameters)?;
     let again = Again { app: Arc::clone(session.app()), dml, parameters, statement };
     while let Some(batch) = rows.try_next().await? {
         match (dml.kind, &upsert) {
             (DmlKind::Insert, Some(upsert)) => upsert.rows(session, target, writes, &batch, &mut done).await?,
-            (DmlKind::Insert, None) => target.insert_rows(session, writes, dml, &batch, &mut done).await?,
-            (DmlKind::Update | DmlKind::Delete, _) => target.change_rows(writes, &again, &batch, &mut done).await?,
+            (DmlKind::Insert, None) => insert_rows(session, target, writes, dml, &batch, &mut done).await?,
+            (DmlKind::Update | DmlKind::Delete, _) => change_rows(target, writes, &again, &batch, &mut done).await?,
         }
     }
     Ok((done.count, done.shown))
@@ -117,330 +118,125 @@ pub(crate) fn respond(dml: &BoundDml, count: usize, shown: Vec<RecordBatch>) -> 
     }
 }
 
-/// The table a statement writes, with what its rows are made and checked by.
-pub(crate) struct Target {
-    table: Arc<CachedTableData>,
-    reference: TableRef,
-    layout: Arc<RowLayout>,
-    /// Types of the live columns.
-    types: Vec<PgType>,
-    /// Live positions of NOT NULL columns.
-    not_null: Vec<usize>,
-    /// Live positions and types of the primary key.
-    key: Vec<(usize, PgType)>,
-    format: Arc<FormatSettings>,
-    /// Name of the table's schema, for errors.
-    schema_of: String,
-}
-
-/// Makes a statement's writes to `targets` part of the transaction.
-pub(super) fn finish(session: &mut Session, targets: &[Target], writes: StatementWrites) -> Result<()> {
+/// Makes a statement's writes to `targets` part of the transaction, and looks at the constraints that they touch.
+pub(crate) async fn finish(session: &mut Session, targets: &[Target], mut writes: StatementWrites) -> Result<()> {
+    let checks = writes.take_checks();
+    let target = |table| targets.iter().find(|t| t.oid() == table);
     match session.open_transaction()?.apply(writes)? {
-        ApplyOutcome::Ok => Ok(()),
-        ApplyOutcome::Duplicate { table, row } => match targets.iter().find(|t| t.oid() == table) {
-            Some(target) => Err(target.duplicate(&row)?),
-            None => Err(SqlError::internal("a duplicate in a table that was not written")),
-        },
+        ApplyOutcome::Ok => {}
+        ApplyOutcome::Duplicate { table, row } => {
+            let target =
+                target(table).ok_or_else(|| SqlError::internal("a duplicate in a table that was not written"))?;
+            return Err(target.duplicate_stored(&row)?);
+        }
+        ApplyOutcome::DuplicateEntry { index, row } => {
+            let target = targets.iter().find(|t| t.indexes.iter().any(|i| i.oid() == index));
+            let target = target.ok_or_else(|| SqlError::internal("a duplicate in an index that was not written"))?;
+            return Err(target.duplicate_entry_stored(index, &row)?);
+        }
     }
+    if checks.is_empty() { Ok(()) } else { foreign::after_statement(session, checks).await }
 }
 
-impl Target {
-    pub(crate) fn new(session: &Session, table: &Arc<CachedTableData>) -> Result<Target> {
-        let definition = &table.definition;
-        let layout = Arc::new(RowLayout::new(definition)?);
-        let live: Vec<usize> = definition.live_columns().map(|(i, _)| i).collect();
-        let key = definition.primary_key.iter().flat_map(|k| &k.columns);
-        let key = key
-            .map(|i| {
-                let position = live.iter().position(|l| l == i);
-                position
-                    .map(|p| (p, definition.columns[*i].ty))
-                    .ok_or_else(|| SqlError::internal("a key column has been dropped"))
-            })
-            .collect::<Result<Vec<_>>>()?;
-        Ok(Target {
-            table: Arc::clone(table),
-            reference: TableRef::new(Arc::clone(&layout)),
-            types: definition.live_columns().map(|(_, c)| c.ty).collect(),
-            not_null: definition
-                .live_columns()
-                .enumerate()
-                .filter(|(_, (_, c))| c.not_null)
-                .map(|(live, _)| live)
-                .collect(),
-            key,
-            layout,
-            format: session.context().format(),
-            schema_of: session
-                .context()
-                .catalog()
-                .schema(definition.schema)
-                .map_or_else(String::new, |s| s.name.clone()),
-        })
-    }
+/// The new values of UPDATE's plan.
+fn new_values<'b>(target: &Target, dml: &BoundDml, batch: &'b RecordBatch) -> &'b [ArrayRef] {
+    let first = IDENTITY + dml.others.len();
+    &batch.columns()[first..first + target.types().len()]
+}
 
-    pub(crate) fn layout(&self) -> &Arc<RowLayout> {
-        &self.layout
+async fn insert_rows(
+    session: &mut Session,
+    target: &Target,
+    writes: &mut StatementWrites,
+    dml: &BoundDml,
+    batch: &RecordBatch,
+    done: &mut Done,
+) -> Result<()> {
+    let rows = batch.num_rows();
+    let columns = &batch.columns()[..target.types().len()];
+    let first_id = target.row_ids(session, rows)?;
+    let failed = target.failed_checks(columns)?;
+    let mut applied = Vec::with_capacity(rows);
+    for at in 0..rows {
+        let row = RowValues::Arrays(columns, at);
+        target.check_row(&failed, &row, at)?;
+        target.insert(writes, &row, first_id + at as u64).await?;
+        applied.push(at as u64);
     }
+    done.add(dml, batch, target.types().len(), &mut applied)
+}
 
-    pub(crate) fn key_columns(&self) -> &[(usize, PgType)] {
-        &self.key
-    }
-
-    /// The new values of UPDATE's plan.
-    fn new_values<'b>(&self, dml: &BoundDml, batch: &'b RecordBatch) -> &'b [ArrayRef] {
-        let first = IDENTITY + dml.others.len();
-        &batch.columns()[first..first + self.types.len()]
-    }
-
-    async fn insert_rows(
-        &self,
-        session: &mut Session,
-        writes: &mut StatementWrites,
-        dml: &BoundDml,
-        batch: &RecordBatch,
-        done: &mut Done,
-    ) -> Result<()> {
-        let rows = batch.num_rows();
-        let columns = &batch.columns()[..self.types.len()];
-        let first_id = self.row_ids(session, rows)?;
-        let mut applied = Vec::with_capacity(rows);
-        for row in 0..rows {
-            self.check_not_null(columns, row)?;
-            let key = self.key_of(columns, row, first_id + row as u64);
-            writes.lock_key(&self.reference, &key).await?;
-            self.insert(writes, key, self.layout.encode_arrays(columns, row))?;
-            applied.push(row as u64);
-        }
-        done.add(dml, batch, self.types.len(), &mut applied)
-    }
-
-    /// UPDATE and DELETE.
-    async fn change_rows(
-        &self,
-        writes: &mut StatementWrites,
-        again: &Again<'_>,
-        batch: &RecordBatch,
-        done: &mut Done,
-    ) -> Result<()> {
-        let updates = again.dml.kind == DmlKind::Update;
-        let skip = IDENTITY + again.dml.others.len() + if updates { self.types.len() } else { 0 };
-        let keys = batch.column(0).as_binary::<i32>();
-        let mut applied = Vec::with_capacity(batch.num_rows());
-        for row in 0..batch.num_rows() {
-            let key = keys.value(row);
-            let mode = self.lock_mode(again.dml, key, batch, row)?;
-            match writes.lock_row(&self.reference, key, mode).await? {
-                RowState::Seen => {
-                    if self.change(writes, again.dml, batch, row).await? {
-                        applied.push(row as u64);
-                    }
+/// UPDATE and DELETE.
+async fn change_rows(
+    target: &Target,
+    writes: &mut StatementWrites,
+    again: &Again<'_>,
+    batch: &RecordBatch,
+    done: &mut Done,
+) -> Result<()> {
+    let updates = again.dml.kind == DmlKind::Update;
+    let skip = IDENTITY + again.dml.others.len() + if updates { target.types().len() } else { 0 };
+    let keys = batch.column(0).as_binary::<i32>();
+    let failed = if updates { Some(target.failed_checks(new_values(target, again.dml, batch))?) } else { None };
+    let mut applied = Vec::with_capacity(batch.num_rows());
+    for row in 0..batch.num_rows() {
+        let key = keys.value(row);
+        let mode = lock_mode(target, again.dml, batch, row)?;
+        match writes.lock_row(target.reference(), key, mode).await? {
+            RowState::Seen => {
+                if change(target, writes, again.dml, (batch, row), failed.as_ref()).await? {
+                    applied.push(row as u64);
                 }
-                RowState::Gone | RowState::Locked => {}
-                RowState::Changed(seq, newest) => {
-                    let newest = GivenRow { key: Bytes::copy_from_slice(key), seq, row: newest };
-                    let Some(fresh) = again.look(batch, row, newest).await? else { continue };
-                    // It may have to come to another key by now.
-                    let mode = self.lock_mode(again.dml, key, &fresh, 0)?;
-                    writes.lock_row(&self.reference, key, mode).await?;
-                    if self.change(writes, again.dml, &fresh, 0).await? {
-                        done.add(again.dml, batch, skip, &mut applied)?;
-                        done.add(again.dml, &fresh, skip, &mut vec![0])?;
-                    }
+            }
+            RowState::Gone | RowState::Locked => {}
+            RowState::Changed(seq, newest) => {
+                let newest = GivenRow { key: Bytes::copy_from_slice(key), seq, row: newest };
+                let Some(fresh) = again.look(batch, row, newest).await? else { continue };
+                // It may have to come to another key by now.
+                let mode = lock_mode(target, again.dml, &fresh, 0)?;
+                writes.lock_row(target.reference(), key, mode).await?;
+                let failed =
+                    if updates { Some(target.failed_checks(new_values(target, again.dml, &fresh))?) } else { None };
+                if change(target, writes, again.dml, (&fresh, 0), failed.as_ref()).await? {
+                    done.add(again.dml, batch, skip, &mut applied)?;
+                    done.add(again.dml, &fresh, skip, &mut vec![0])?;
                 }
             }
         }
-        done.add(again.dml, batch, skip, &mut applied)
     }
+    done.add(again.dml, batch, skip, &mut applied)
+}
 
-    /// The lock that a change of a row needs. 23502 for a new value that may not be.
-    fn lock_mode(&self, dml: &BoundDml, key: &[u8], batch: &RecordBatch, row: usize) -> Result<LockMode> {
-        if dml.kind == DmlKind::Delete {
-            return Ok(LockMode::UPDATE);
-        }
-        let values = self.new_values(dml, batch);
-        self.check_not_null(values, row)?;
-        let keeps_key = self.key.is_empty() || self.key_of(values, row, 0) == key;
-        Ok(if keeps_key { LockMode::NO_KEY_UPDATE } else { LockMode::UPDATE })
+/// The lock that a change of a row needs.
+fn lock_mode(target: &Target, dml: &BoundDml, batch: &RecordBatch, row: usize) -> Result<LockMode> {
+    if dml.kind == DmlKind::Delete {
+        return Ok(LockMode::UPDATE);
     }
+    let (key, old) = identity(batch, row);
+    let values = RowValues::Arrays(new_values(target, dml, batch), row);
+    // A NULL in a key is told of before the key is made.
+    target.check_not_null(&values)?;
+    target.lock_mode(key, old, &values)
+}
 
-    /// Changes a row whose lock is held; false if the statement has changed it already.
-    async fn change(
-        &self,
-        writes: &mut StatementWrites,
-        dml: &BoundDml,
-        batch: &RecordBatch,
-        row: usize,
-    ) -> Result<bool> {
-        let (key, old) = (batch.column(0).as_binary::<i32>().value(row), batch.column(1).as_binary::<i32>().value(row));
-        if dml.kind == DmlKind::Delete {
-            return writes.delete(&self.reference, key, old);
-        }
-        self.replace(writes, key, old, (self.new_values(dml, batch), row)).await
-    }
+/// The key and the stored bytes of the row that is to be changed.
+fn identity(batch: &RecordBatch, row: usize) -> (&[u8], &[u8]) {
+    (batch.column(0).as_binary::<i32>().value(row), batch.column(1).as_binary::<i32>().value(row))
+}
 
-    /// Gives a row whose lock is held the values of a row of columns; false if the statement has changed it already.
-    pub(super) async fn replace(
-        &self,
-        writes: &mut StatementWrites,
-        key: &[u8],
-        old: &[u8],
-        (values, row): (&[ArrayRef], usize),
-    ) -> Result<bool> {
-        let new = self.layout.encode_arrays(values, row);
-        if !self.key.is_empty() {
-            let new_key = self.key_of(values, row, 0);
-            if new_key != key {
-                writes.lock_key(&self.reference, &new_key).await?;
-                return writes.rekey(&self.reference, key, old, new_key, new);
-            }
-        }
-        writes.update(&self.reference, key, old, new)
-    }
-
-    /// What is there under a key that is locked.
-    pub(super) fn existing(&self, writes: &mut StatementWrites, key: &[u8]) -> Result<Existing> {
-        writes.existing(&self.reference, key)
-    }
-
-    /// Row ids for tables without a primary key; 0 where none are needed.
-    pub(crate) fn row_ids(&self, session: &mut Session, rows: usize) -> Result<u64> {
-        if self.key.is_empty() { session.open_transaction()?.row_ids(rows as u64) } else { Ok(0) }
-    }
-
-    pub(crate) fn key_of(&self, columns: &[ArrayRef], row: usize, row_id: u64) -> Vec<u8> {
-        if self.key.is_empty() {
-            return keys::row_id_key(self.reference.storage, row_id);
-        }
-        let mut key = self.reference.storage.to_be_bytes().to_vec();
-        for (position, ty) in &self.key {
-            keys::push_value(&mut key, *ty, &Value::from_array(&columns[*position], *ty, row));
-        }
-        key
-    }
-
-    /// The key of a row of values.
-    pub(crate) fn key_of_values(&self, values: &[Value<'_>], row_id: u64) -> Vec<u8> {
-        if self.key.is_empty() {
-            return keys::row_id_key(self.reference.storage, row_id);
-        }
-        let mut key = self.reference.storage.to_be_bytes().to_vec();
-        for (position, ty) in &self.key {
-            keys::push_value(&mut key, *ty, &values[*position]);
-        }
-        key
-    }
-
-    /// Locks the key of a row that is about to be there.
-    pub(crate) async fn lock_key(&self, writes: &mut StatementWrites, key: &[u8]) -> Result<()> {
-        writes.lock_key(&self.reference, key).await
-    }
-
-    /// The same for a caller that cannot wait: false if another transaction is writing the key.
-    pub(crate) fn try_lock_key(&self, writes: &mut StatementWrites, key: &[u8]) -> Result<bool> {
-        writes.try_lock_key(&self.reference, key)
-    }
-
-    /// Adds a row whose key is locked.
-    pub(crate) fn insert(&self, writes: &mut StatementWrites, key: Vec<u8>, row: Vec<u8>) -> Result<()> {
-        // The row is needed again only for the error.
-        let shown = if self.key.is_empty() { Vec::new() } else { row.clone() };
-        match writes.insert(&self.reference, key, row)? {
-            InsertOutcome::Ok => Ok(()),
-            InsertOutcome::Duplicate => Err(self.duplicate(&shown)?),
-        }
-    }
-
-    /// 23502 for a NULL where none may be.
-    pub(crate) fn check_not_null(&self, columns: &[ArrayRef], row: usize) -> Result<()> {
-        for live in &self.not_null {
-            if columns[*live].is_null(row) {
-                let values: Vec<Value<'_>> =
-                    columns.iter().zip(&self.types).map(|(c, t)| Value::from_array(c, *t, row)).collect();
-                return Err(self.null_violation(*live, &values));
-            }
-        }
-        Ok(())
-    }
-
-    /// The name of the first NOT NULL column that is NULL.
-    pub(crate) fn first_null(&self, columns: &[ArrayRef], row: usize) -> Option<&str> {
-        let live = self.not_null.iter().find(|live| columns[**live].is_null(row))?;
-        self.table.definition.live_columns().nth(*live).map(|(_, c)| c.name.as_str())
-    }
-
-    /// The same for a row of values.
-    pub(crate) fn check_values(&self, values: &[Value<'_>]) -> Result<()> {
-        match self.not_null.iter().find(|live| values[**live].is_null()) {
-            Some(live) => Err(self.null_violation(*live, values)),
-            None => Ok(()),
-        }
-    }
-
-    fn null_violation(&self, live: usize, values: &[Value<'_>]) -> SqlError {
-        let definition = &self.table.definition;
-        let name = definition.live_columns().nth(live).map_or("", |(_, c)| c.name.as_str());
-        SqlError::new(
-            SqlState::NOT_NULL_VIOLATION,
-            format!("null value in column \"{name}\" of relation \"{}\" violates not-null constraint", definition.name),
-        )
-        .detail(format!("Failing row contains ({}).", self.show_row(values)))
-        .table(self.schema_name(), &definition.name)
-        .column(name)
-    }
-
-    fn show_row(&self, values: &[Value<'_>]) -> String {
-        let shown: Vec<String> = values
-            .iter()
-            .zip(&self.types)
-            .map(|(value, ty)| {
-                if value.is_null() {
-                    return "null".to_owned();
-                }
-                let text = self.text(*ty, value);
-                // PostgreSQL shows no more than 64 bytes of a value.
-                if text.len() <= 64 {
-                    return text;
-                }
-                let end = (0..=64).rev().find(|i| text.is_char_boundary(*i)).unwrap_or(0);
-                format!("{}...", &text[..end])
-            })
-            .collect();
-        shown.join(", ")
-    }
-
-    fn text(&self, ty: PgType, value: &Value<'_>) -> String {
-        let mut out = Vec::new();
-        write_text(ty, value, &self.format, &mut out);
-        String::from_utf8_lossy(&out).into_owned()
-    }
-
-    /// 23505 for a stored row whose key is taken.
-    pub(crate) fn duplicate(&self, row: &[u8]) -> Result<SqlError> {
-        let definition = &self.table.definition;
-        let Some(key) = &definition.primary_key else {
-            return Err(SqlError::internal("a duplicate in a table without a key"));
-        };
-        let values = self.layout.decode(row)?;
-        let quoted = |i: &usize| kalamdb_catalog::name::quote_ident(&definition.columns[*i].name).into_owned();
-        let names: Vec<String> = key.columns.iter().map(quoted).collect();
-        let shown: Vec<String> = self.key.iter().map(|(p, ty)| self.text(*ty, &values[*p])).collect();
-        Ok(SqlError::new(
-            SqlState::UNIQUE_VIOLATION,
-            format!("duplicate key value violates unique constraint \"{}\"", key.name),
-        )
-        .detail(format!("Key ({})=({}) already exists.", names.join(", "), shown.join(", ")))
-        .table(self.schema_name(), &definition.name)
-        .constraint(&key.name))
-    }
-
-    pub(super) fn oid(&self) -> kalamdb_catalog::Oid {
-        self.table.definition.oid
-    }
-
-    pub(crate) fn schema_name(&self) -> &str {
-        &self.schema_of
-    }
+/// Changes a row whose lock is held; false if the statement has changed it already.
+async fn change(
+    target: &Target,
+    writes: &mut StatementWrites,
+    dml: &BoundDml,
+    (batch, row): (&RecordBatch, usize),
+    failed: Option<&FailedChecks>,
+) -> Result<bool> {
+    let (key, old) = identity(batch, row);
+    let Some(failed) = failed else { return target.delete(writes, key, old) };
+    let values = RowValues::Arrays(new_values(target, dml, batch), row);
+    target.check_row(failed, &values, row)?;
+    target.replace(writes, key, old, &values).await
 }
 
 /// The columns of RETURNING for the rows that took effect.

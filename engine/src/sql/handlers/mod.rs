@@ -1,6 +1,8 @@
 //! One statement kind, one file.
 
 pub(crate) mod alter_table;
+pub(crate) mod column;
+pub(crate) mod constraint;
 pub(crate) mod copy;
 pub(crate) mod create_table;
 pub(crate) mod create_view;
@@ -8,12 +10,17 @@ pub(crate) mod ddl;
 pub(crate) mod dml;
 pub(crate) mod drop;
 pub(crate) mod explain;
+pub(crate) mod foreign;
+pub(crate) mod index;
 pub(crate) mod lock;
 pub(crate) mod prepare;
 pub(crate) mod rewrite;
 pub(crate) mod schema;
 pub(crate) mod select;
+pub(crate) mod sequence;
 pub(crate) mod settings;
+pub(crate) mod target;
+pub(crate) mod temporary;
 pub(crate) mod truncate;
 mod upsert;
 pub(crate) mod with;

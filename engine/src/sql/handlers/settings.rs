@@ -112,12 +112,22 @@ pub(crate) fn discard(session: &mut Session, what: &str) -> Result<Response> {
             if let Some(locks) = &session.context().locks {
                 locks.unlock_all();
             }
+            session.context().sequences().forget();
+            session.transaction()?;
+            super::temporary::discard(session)?;
             reset(session, None)?;
             complete("DISCARD ALL")
         }
         // There are no sequences and no temporary tables; plans are bound anew when what they rest on changes.
         "plans" => complete("DISCARD PLANS"),
-        "sequences" => complete("DISCARD SEQUENCES"),
-        _ => complete("DISCARD TEMP"),
+        "sequences" => {
+            session.context().sequences().forget();
+            complete("DISCARD SEQUENCES")
+        }
+        _ => {
+            session.transaction()?;
+            super::temporary::discard(session)?;
+            complete("DISCARD TEMP")
+        }
     }
 }

@@ -10,18 +10,23 @@ use datafusion::arrow::datatypes::{Schema, SchemaRef};
 use datafusion::common::{DFSchema, ScalarValue};
 use datafusion::logical_expr::Expr;
 use datafusion::physical_expr::PhysicalExpr;
-use kalamdb_catalog::{PgType, Result, SqlError, SqlState};
+use kalamdb_catalog::{Oid, PgType, Result, SqlError, SqlState};
 
-use super::dml::{Done, Target};
+use super::dml::Done;
+use super::target::Target;
 use crate::session::{Session, SessionContext};
 use crate::sql::apply;
-use crate::sql::bind::{BoundDml, ConflictUpdate, conflict_schema, new_row_schema};
-use crate::sql::plan::{batch_of_one, physical_expr, planning, sql_error};
+use crate::sql::bind::{BoundDml, ConflictUpdate, conflict_schema, deferrable_arbiter, new_row_schema};
+use crate::sql::index_entries::{RowValues, evaluate};
+use crate::sql::plan::{batch_of_one, physical_expr, planning};
+use crate::storage::keys;
 use crate::txn::{Existing, StatementWrites};
 
 /// The clause, ready to be run.
 pub(super) struct Upsert {
     types: Vec<PgType>,
+    /// The unique indexes in which a conflict counts; None: all of them.
+    arbiters: Option<Vec<Oid>>,
     /// None: DO NOTHING.
     update: Option<Update>,
     returning: Vec<Arc<dyn PhysicalExpr>>,
@@ -54,6 +59,7 @@ impl Upsert {
         let fields = dml.plan.schema().as_arrow().fields().iter().skip(first).cloned().collect::<Vec<_>>();
         Ok(Some(Upsert {
             types: types.to_vec(),
+            arbiters: conflict.arbiters.clone(),
             update,
             returning,
             new_row: Arc::new(new_row.as_arrow().clone()),
@@ -72,21 +78,11 @@ impl Upsert {
     ) -> Result<()> {
         let columns = &batch.columns()[..self.types.len()];
         let first_id = target.row_ids(session, batch.num_rows())?;
-        for row in 0..batch.num_rows() {
-            target.check_not_null(columns, row)?;
-            let key = target.key_of(columns, row, first_id + row as u64);
-            target.lock_key(writes, &key).await?;
-            let new: Vec<ArrayRef> = columns.iter().map(|c| c.slice(row, 1)).collect();
-            let kept = match (target.existing(writes, &key)?, &self.update) {
-                (Existing::Nothing, _) => {
-                    target.insert(writes, key, target.layout().encode_arrays(&new, 0))?;
-                    Some(new)
-                }
-                (_, None) => None,
-                (Existing::ThisStatement, Some(_)) => return Err(second_time()),
-                (Existing::Row(old), Some(update)) => self.change(target, writes, update, (&key, &old), &new).await?,
-            };
-            if let Some(kept) = kept {
+        let failed = target.failed_checks(columns)?;
+        for at in 0..batch.num_rows() {
+            let row = RowValues::Arrays(columns, at);
+            target.check_row(&failed, &row, at)?;
+            if let Some(kept) = self.row(target, writes, &row, first_id + at as u64).await? {
                 done.count += 1;
                 if !self.returning.is_empty() {
                     done.shown.push(self.show(kept)?);
@@ -96,7 +92,78 @@ impl Upsert {
         Ok(())
     }
 
-    /// DO UPDATE of a row; None if its WHERE is not true.
+    /// Inserts a row or updates the one in its place: the row as it is then, None if nothing has been done.
+    async fn row(
+        &self,
+        target: &Target,
+        writes: &mut StatementWrites,
+        row: &RowValues<'_>,
+        id: u64,
+    ) -> Result<Option<Vec<ArrayRef>>> {
+        let new = || row.batch(&self.new_row, &self.types).map(|batch| batch.columns().to_vec());
+        loop {
+            let Some(key) = self.conflicting(target, writes, row).await? else {
+                target.insert(writes, row, id).await?;
+                return new().map(Some);
+            };
+            let Some(update) = &self.update else {
+                // That the row is there must not be news above READ COMMITTED.
+                target.existing(writes, &key)?;
+                return Ok(None);
+            };
+            match writes.lock_row_for_update(target.reference(), &key).await? {
+                Existing::ThisStatement => return Err(second_time()),
+                // Gone, or another row by now.
+                Existing::Nothing => continue,
+                Existing::Row(old) => {
+                    if self.conflicting(target, writes, row).await?.as_ref() != Some(&key) {
+                        continue;
+                    }
+                    return self.change(target, writes, update, (&key, &old), &new()?).await;
+                }
+            }
+        }
+    }
+
+    /// The key of the row that has what the new one wants for itself, in the first of the indexes that count. Locks what the new
+    /// row would have there: what is found stays so.
+    async fn conflicting(
+        &self,
+        target: &Target,
+        writes: &mut StatementWrites,
+        row: &RowValues<'_>,
+    ) -> Result<Option<Vec<u8>>> {
+        if self.arbiters.is_none() && target.indexes.iter().any(|i| i.definition.unique && !i.definition.immediate) {
+            return Err(deferrable_arbiter());
+        }
+        let counts = |index: Oid| self.arbiters.as_ref().is_none_or(|arbiters| arbiters.contains(&index));
+        if let Some(primary) = &target.table().definition.primary_key
+            && counts(primary.index_oid)
+        {
+            let key = target.key_of(row, 0);
+            writes.lock_key(target.reference(), &key).await?;
+            if writes.is_there(target.reference(), &key)? {
+                return Ok(Some(key));
+            }
+        }
+        for index in target.indexes.iter().filter(|i| counts(i.oid())) {
+            // The row's own key does not matter: it is behind what is unique.
+            let Some(entry) = index.entry(row, &target.reference().storage.to_be_bytes())?.filter(|e| e.unique) else {
+                continue;
+            };
+            writes.lock_entry(&entry).await?;
+            if let Some(found) = writes.find_entry(&entry.key)? {
+                let row_key = keys::row_of_entry(&entry.key, &found);
+                let row_key = row_key.ok_or_else(|| SqlError::internal("an index's entry is damaged"))?;
+                let mut key = target.reference().storage.to_be_bytes().to_vec();
+                key.extend_from_slice(row_key);
+                return Ok(Some(key));
+            }
+        }
+        Ok(None)
+    }
+
+    /// DO UPDATE of a row that is locked; None if its WHERE is not true.
     async fn change(
         &self,
         target: &Target,
@@ -118,9 +185,11 @@ impl Upsert {
                 return Ok(None);
             }
         }
-        let values = update.values.iter().map(|v| evaluate(v, &both)).collect::<Result<Vec<_>>>()?;
-        target.check_not_null(&values, 0)?;
-        target.replace(writes, key, old, (&values, 0)).await?;
+        let mut values = update.values.iter().map(|v| evaluate(v, &both)).collect::<Result<Vec<_>>>()?;
+        target.generate(&mut values)?;
+        let row = RowValues::Arrays(&values, 0);
+        target.check_row(&target.failed_checks(&values)?, &row, 0)?;
+        target.replace(writes, key, old, &row).await?;
         Ok(Some(values))
     }
 
@@ -158,10 +227,6 @@ fn compile(
 ) -> Result<Arc<dyn PhysicalExpr>> {
     let filled = planning(apply::fill(expr.clone(), &apply::numbered(parameters)))?;
     physical_expr(&filled, schema, context)
-}
-
-fn evaluate(expr: &Arc<dyn PhysicalExpr>, row: &RecordBatch) -> Result<ArrayRef> {
-    expr.evaluate(row).and_then(|value| value.into_array(1)).map_err(sql_error)
 }
 
 fn second_time() -> SqlError {

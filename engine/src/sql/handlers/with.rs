@@ -4,8 +4,9 @@
 use datafusion::common::ScalarValue;
 use kalamdb_catalog::{Result, SqlError};
 
-use super::dml::{self, Target};
+use super::dml;
 use super::select::statement_context;
+use super::target::Target;
 use crate::session::Session;
 use crate::sql::Response;
 use crate::sql::prepared::{BoundStatement, Plan};
@@ -23,7 +24,7 @@ pub(crate) async fn run(session: &mut Session, bound: &BoundStatement, parameter
     }
     match &bound.plan {
         Plan::Query { plan, .. } => {
-            dml::finish(session, &targets, writes)?;
+            dml::finish(session, &targets, writes).await?;
             let rows = session.app().engine.run(plan, parameters, statement).await?;
             Ok(Response::Rows { columns: bound.columns.clone().unwrap_or_default(), rows, tag: "SELECT" })
         }
@@ -31,7 +32,7 @@ pub(crate) async fn run(session: &mut Session, bound: &BoundStatement, parameter
             let target = Target::new(session, &dml.table)?;
             let (count, shown) = dml::collect(session, &target, &mut writes, dml, parameters, statement).await?;
             targets.push(target);
-            dml::finish(session, &targets, writes)?;
+            dml::finish(session, &targets, writes).await?;
             dml::respond(dml, count, shown)
         }
         Plan::Utility => Err(SqlError::internal("a utility statement has a WITH")),

@@ -122,8 +122,8 @@ fn relation_in(catalog: &Catalog, schemas: &[Oid], name: &str) -> Option<Oid> {
     schemas.iter().find_map(|schema| {
         let table = catalog.table_by_name(*schema, name).map(|t| t.definition.oid);
         table.or_else(|| {
-            let key = catalog.index_by_name(*schema, name)?.definition.primary_key.as_ref()?;
-            Some(key.index_oid)
+            let owner = catalog.index_by_name(*schema, name)?;
+            owner.definition.all_indexes().into_iter().find(|i| i.name == name).map(|i| i.oid)
         })
     })
 }

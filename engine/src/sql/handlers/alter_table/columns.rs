@@ -3,18 +3,21 @@
 use std::sync::Arc;
 
 use datafusion::sql::sqlparser::ast::{self, AlterColumnOperation, DataType, Ident};
+use kalamdb_catalog::constraint::{Constraint, ConstraintKind};
 use kalamdb_catalog::{
     CachedTableData, CatalogChange, ColumnDefinition, PgType, Result, SqlError, SqlState, TableDefinition,
 };
 
 use super::rows::Computed;
-use super::{is_system, put_with_views, rows, second_key, views};
+use super::{identity, is_system, put_with_views, rows, second_key, take_column, texts, views};
 use crate::limits;
 use crate::session::Session;
 use crate::sql::bind::{Binder, Parameters, column_type};
-use crate::sql::handlers::create_table::{column_definition, set_primary_key};
+use crate::sql::handlers::column::{NewColumn, check_identity_type, column_definition, default_text};
+use crate::sql::handlers::constraint::{check_index_type, validate};
+use crate::sql::handlers::create_table::{add_sequence, check_generated, set_primary_key};
 use crate::sql::handlers::ddl::{change, ident, shown_name};
-use crate::sql::handlers::drop::drop_all;
+use crate::sql::handlers::drop::{Object, drop_all, referring_to_index, remove, report};
 use crate::sql::handlers::schema::{absent, skipping};
 use crate::sql::plan::evaluate;
 use crate::sql::prepared::PreparedStatement;
@@ -77,8 +80,9 @@ pub(super) async fn add(
     }
     check_free(old, &ident(&column.name))?;
     // PostgreSQL gives the place of a wrong type, but of nothing in DEFAULT.
-    let (mut added, key) = column_definition(session, prepared, &old.name, column)
-        .map_err(|e| if e.code() == SqlState::UNDEFINED_OBJECT { e } else { e.without_position() })?;
+    let NewColumn { definition: mut added, key, constraints, sequence, .. } =
+        column_definition(session, prepared, &old.name, column)
+            .map_err(|e| if e.code() == SqlState::UNDEFINED_OBJECT { e } else { e.without_position() })?;
     check_free(old, &added.name)?;
     if old.columns.len() >= limits::COLUMNS_MAX {
         return Err(SqlError::new(
@@ -89,6 +93,27 @@ pub(super) async fn add(
     if key.is_some() && old.primary_key.is_some() {
         return Err(second_key(&old.name));
     }
+    if let Some(wanted) = &sequence {
+        let mut with = old.clone();
+        with.columns.push(added);
+        add_sequence(session, &mut with, old.columns.len(), wanted)?;
+        added = with.columns.pop().ok_or_else(|| SqlError::internal("a column has gone"))?;
+    }
+    add_to(session, prepared, old, added, key).await?;
+    for wanted in &constraints {
+        super::constraints::add_wanted(session, prepared, old.oid, wanted, true).await?;
+    }
+    Ok(())
+}
+
+/// Adds a column to the definition, and to the rows that are there.
+async fn add_to(
+    session: &mut Session,
+    prepared: &PreparedStatement,
+    old: &TableDefinition,
+    mut added: ColumnDefinition,
+    key: Option<Option<String>>,
+) -> Result<()> {
     let constant = constant_default(session, &added)?;
     if added.not_null && matches!(constant, Some(None)) && rows::any(session, old, None).await? {
         return Err(contains_nulls(session, old, &added.name));
@@ -107,6 +132,7 @@ pub(super) async fn add(
     }
     let (index, name) = (new.columns.len(), added.name.clone());
     new.columns.push(added);
+    check_generated(session, prepared, &new)?;
     if let Some(key_name) = key {
         set_primary_key(session, &mut new, key_name, &[name])?;
     }
@@ -120,7 +146,7 @@ fn constant_default(session: &Session, column: &ColumnDefinition) -> Result<Opti
     let context = Arc::clone(session.context());
     let mut binder = Binder::new(&context, context.catalog(), "", Parameters::default());
     let expr = binder.default_of(column)?.expr;
-    if expr.is_volatile() {
+    if expr.is_volatile() || column.is_stored() {
         return Ok(None);
     }
     let value = evaluate(&context, &expr)?;
@@ -152,24 +178,64 @@ pub(super) async fn drop(
         Err(error) => return Err(error),
     };
     let dependents = views::using(session, old, index);
+    let what = format!("column {name} of table {}", shown_name(session, table));
     if !dependents.is_empty() {
-        let what = format!("column {name} of table {}", shown_name(session, table));
         drop_all(session, &dependents, &what, cascade, true)?;
     }
+    let inside = inside_dependents(session, table, index, &what);
+    report(session, &inside, &what, false, cascade)?;
+    remove(session, &inside)?;
+    let sequences: Vec<_> = session.context().catalog().owned_sequences(old.oid).cloned().collect();
+    for sequence in sequences {
+        if sequence.definition.sequence().and_then(|s| s.owner).is_some_and(|owner| owner.column == index) {
+            forget_default(session, old.oid, index)?;
+            drop_all(session, std::slice::from_ref(&sequence), &what, cascade, false)?;
+        }
+    }
+    let table = super::current(session, old.oid)?;
+    let old = &table.definition;
     let mut new = old.clone();
-    let column = &mut new.columns[index];
-    column.name = format!("........pg.dropped.{}........", index + 1);
-    column.dropped = true;
-    column.not_null = false;
-    column.missing = None;
-    column.default = None;
-    column.default_oid = 0;
+    take_column(&mut new, index);
+    texts::drop_those_over(session, old, index, &mut new)?;
     if new.primary_key.as_ref().is_some_and(|k| k.columns.contains(&index)) {
         new.primary_key = None;
         let plan = rows::plan(session, prepared, old, &new, None)?;
         new = rows::rewrite(session, new, &plan).await?;
     }
     put_with_views(session, old, new, "dropping a column of a table")
+}
+
+/// A column that goes does not keep its sequence from going.
+fn forget_default(session: &mut Session, table: u32, index: usize) -> Result<()> {
+    let mut new = super::current(session, table)?.definition.clone();
+    let column = &mut new.columns[index];
+    (column.default, column.default_oid, column.generated) = (None, 0, None);
+    change(session, CatalogChange::PutTable(new))
+}
+
+/// What rests on a column besides views: generated columns, and the foreign keys of other tables to it.
+fn inside_dependents(
+    session: &Session,
+    table: &Arc<CachedTableData>,
+    index: usize,
+    what: &str,
+) -> Vec<(Object, String)> {
+    let definition = &table.definition;
+    let mut found: Vec<(Object, String)> = Vec::new();
+    for position in texts::generated_from(session, definition, index) {
+        found.push((Object::Column(definition.oid, position), what.to_owned()));
+    }
+    for key in definition.all_indexes().iter().filter(|i| i.has_column(index)) {
+        for object in referring_to_index(session, definition.oid, key.oid) {
+            // A key of the table's own over the same column goes anyway.
+            if !matches!(&object, Object::Constraint(oid, c) if *oid == definition.oid
+                && c.foreign_key().is_some_and(|k| k.columns.contains(&index)))
+            {
+                found.push((object, what.to_owned()));
+            }
+        }
+    }
+    found
 }
 
 pub(super) fn rename(session: &mut Session, table: &CachedTableData, from: &Ident, to: &Ident) -> Result<()> {
@@ -183,7 +249,8 @@ pub(super) fn rename(session: &mut Session, table: &CachedTableData, from: &Iden
     let to = ident(to);
     check_free(old, &to)?;
     let mut new = old.clone();
-    new.columns[index].name = to;
+    new.columns[index].name.clone_from(&to);
+    texts::rename_column(&mut new, &from, &to)?;
     put_with_views(session, old, new, "renaming a column of a relation")
 }
 
@@ -198,8 +265,16 @@ pub(super) async fn alter(
     let (old, name) = (&table.definition, ident(name));
     let index = position(old, &name, "alter")?;
     let mut new = old.clone();
+    let table_name = old.name.clone();
     let column = &mut new.columns[index];
     match operation {
+        AlterColumnOperation::SetDefault { .. } | AlterColumnOperation::DropDefault if column.generated.is_some() => {
+            return Err(identity::no_default(
+                column,
+                &table_name,
+                matches!(operation, AlterColumnOperation::DropDefault),
+            ));
+        }
         AlterColumnOperation::SetDefault { value } => set_default(session, prepared, column, value)?,
         AlterColumnOperation::DropDefault => {
             column.default = None;
@@ -218,12 +293,20 @@ pub(super) async fn alter(
                     format!("column \"{name}\" is in a primary key"),
                 ));
             }
+            if column.is_identity() {
+                let message = format!("column \"{name}\" of relation \"{table_name}\" is an identity column");
+                return Err(SqlError::new(SqlState::SYNTAX_ERROR, message));
+            }
             column.not_null = false;
         }
         AlterColumnOperation::SetDataType { data_type, using, .. } => {
             return set_type(session, prepared, old, index, data_type, using.as_ref()).await;
         }
-        AlterColumnOperation::AddGenerated { .. } => return Err(SqlError::unsupported("GENERATED")),
+        AlterColumnOperation::AddGenerated { generated_as, sequence_options } => {
+            let always = matches!(generated_as, Some(ast::GeneratedAs::Always));
+            let options = sequence_options.as_deref().unwrap_or_default();
+            return identity::add(session, old, index, always, options);
+        }
     }
     change(session, CatalogChange::PutTable(new))
 }
@@ -239,7 +322,7 @@ fn set_default(
     binder.default_expr(value, column).map_err(SqlError::without_position)?;
     // DEFAULT NULL is no default.
     let null = matches!(value, ast::Expr::Value(v) if v.value == ast::Value::Null);
-    column.default = (!null).then(|| value.to_string());
+    column.default = if null { None } else { Some(default_text(session, value, column.ty)?) };
     column.default_oid = if null { 0 } else { session.app().take_oids(1) };
     Ok(())
 }
@@ -268,14 +351,49 @@ async fn set_type(
             before.name
         )));
     }
+    if let Some(user) = texts::generated_from(session, old, index).first() {
+        let message = "cannot alter type of a column used by a generated column";
+        return Err(SqlError::new(SqlState::FEATURE_NOT_SUPPORTED, message).detail(format!(
+            "Column \"{}\" is used by generated column \"{}\".",
+            before.name, old.columns[*user].name
+        )));
+    }
     if old.primary_key.as_ref().is_some_and(|k| k.columns.contains(&index)) {
         check_key_type(ty)?;
     }
-    new.columns[index].default = converted_default(session, before, &new.columns[index])?;
-    if using.is_some() || !reads_the_same(before, &new.columns[index]) {
+    if old.indexes.iter().any(|i| i.columns.iter().any(|c| c.position() == Some(index))) {
+        check_index_type(ty)?;
+    }
+    if before.is_stored() && using.is_some() {
+        let message = "cannot specify USING when altering type of generated column";
+        return Err(SqlError::new(SqlState::INVALID_COLUMN_DEFINITION, message)
+            .detail(format!("Column \"{}\" is a generated column.", before.name)));
+    }
+    if before.is_identity() {
+        check_identity_type(ty)?;
+    }
+    texts::check(session, &mut new)?;
+    if before.generated.is_none() {
+        new.columns[index].default = converted_default(session, before, &new.columns[index])?;
+    }
+    if before.is_identity() && ty != before.ty {
+        identity::change_type(session, old, index, ty)?;
+    }
+    let rewritten = using.is_some() || !reads_the_same(before, &new.columns[index]);
+    if rewritten {
         new = rows::rewrite(session, new, &plan).await?;
     }
-    change(session, CatalogChange::PutTable(new))
+    change(session, CatalogChange::PutTable(new.clone()))?;
+    // The rows are others now.
+    let reads = |c: &&Constraint| match &c.kind {
+        ConstraintKind::Check(_, columns) => columns.contains(&index),
+        ConstraintKind::Foreign(key) => key.columns.contains(&index),
+        ConstraintKind::Primary(..) | ConstraintKind::Unique(_) => false,
+    };
+    for constraint in new.constraints.iter().filter(|c| rewritten && c.validated).filter(reads) {
+        validate(session, &new, constraint).await?;
+    }
+    Ok(())
 }
 
 /// A column of a primary key can only become one of a type that keys can have.

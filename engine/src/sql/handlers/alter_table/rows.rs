@@ -48,7 +48,7 @@ pub(super) fn plan(
     }
     let bound = binder.query(&query)?;
     let mut exprs = Vec::new();
-    for (i, column) in new.live_columns() {
+    for (live, (i, column)) in new.live_columns().enumerate() {
         let kept = old.live_columns().position(|(o, _)| o == i);
         let expr = match (computed, kept) {
             (Some((at, Computed::Default)), _) if at == i => binder.default_of(column)?.expr,
@@ -68,9 +68,10 @@ pub(super) fn plan(
             (_, Some(kept)) => result(&bound, kept).expr,
             (_, None) => return Err(SqlError::internal("a rewritten table has a column of no origin")),
         };
-        exprs.push(expr.alias(format!("new#{i}")));
+        exprs.push(expr.alias(format!("new#{live}")));
     }
-    planning(LogicalPlanBuilder::from(bound.plan).project(exprs).and_then(|b| b.build()))
+    let plan = planning(LogicalPlanBuilder::from(bound.plan).project(exprs).and_then(|b| b.build()))?;
+    binder.generated(plan, new, 0)
 }
 
 /// Fills a new storage for `new` and gives the definition that goes with it.
@@ -80,6 +81,9 @@ pub(super) async fn rewrite(
     plan: &LogicalPlan,
 ) -> Result<TableDefinition> {
     new.storage = session.app().take_storage();
+    for index in &mut new.indexes {
+        index.storage = session.app().take_storage();
+    }
     new.schema_version = 0;
     for column in &mut new.columns {
         column.since_version = 0;
