@@ -12,6 +12,10 @@ pub const TRANSACTION_LOCKS_MAX: usize = 1 << 24;
 pub const SESSION_LOCKS_MAX: usize = 1 << 16;
 /// Prepared statements of one session: more is 54000.
 pub const PREPARED_STATEMENTS_MAX: usize = 10_000;
+/// Cursors of one session: more is 54000.
+pub const CURSORS_MAX: usize = 1_000;
+/// Bytes of rows that one cursor keeps, to go back or beyond its transaction: more is 53200.
+pub const CURSOR_BYTES_MAX: usize = 256 << 20;
 /// Bytes of an identifier; longer ones are cut with a notice, as in PostgreSQL.
 pub const NAME_BYTES_MAX: usize = 63;
 /// Stack of a thread that runs queries: planning and evaluation recurse with the depth of a query.

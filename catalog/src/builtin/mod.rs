@@ -49,6 +49,7 @@ pub enum VirtualId {
     PgClass,
     PgCollation,
     PgConstraint,
+    PgCursors,
     PgDatabase,
     PgDepend,
     PgIndex,

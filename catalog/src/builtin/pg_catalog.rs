@@ -135,7 +135,7 @@ pub(super) static TABLES: &[BuiltinTable] = &[
         col("oid", OID), col("conname", NAME), col("connamespace", OID), col("conowner", OID),
         col("conforencoding", INT4), col("contoencoding", INT4), col("conproc", REGPROC), col("condefault", BOOL),
     ]),
-    table(12077, 12079, "pg_cursors", 'v', Virtual(VirtualId::Empty), &[
+    table(12077, 12079, "pg_cursors", 'v', Virtual(VirtualId::PgCursors), &[
         opt("name", TEXT), opt("statement", TEXT), opt("is_holdable", BOOL), opt("is_binary", BOOL),
         opt("is_scrollable", BOOL), opt("creation_time", TIMESTAMPTZ),
     ]),

@@ -92,12 +92,19 @@ pub(super) fn is_way(table: &CachedTableData, bound: &[BoundIndex], filter: &Exp
             let position = definition.column_index(&c.name);
             let in_key = |columns: &[usize]| position.is_some_and(|p| columns.contains(&p));
             definition.primary_key.as_ref().is_some_and(|k| in_key(&k.columns))
-                || definition.indexes.iter().any(|i| i.columns.iter().any(|c| c.position() == position && position.is_some()))
+                || definition
+                    .indexes
+                    .iter()
+                    .any(|i| i.columns.iter().any(|c| c.position() == position && position.is_some()))
         }
         other => bound.iter().any(|b| b.expressions.iter().flatten().any(|e| unqualified(other) == *e)),
     };
     let constant = |e: &Expr| !e.any_column_refs();
+    if key_of_row(filter).is_some() {
+        return true;
+    }
     let serves = match filter {
+        Expr::BinaryExpr(b) if b.op == Operator::Or => is_way(table, bound, &b.left) && is_way(table, bound, &b.right),
         Expr::BinaryExpr(b) if comparison(b.op) => {
             (is_key(&b.left) && constant(&b.right)) || (is_key(&b.right) && constant(&b.left))
         }
@@ -121,6 +128,9 @@ fn comparison(op: Operator) -> bool {
 
 /// The best way for a query with these conditions.
 pub(super) fn best(table: &CachedTableData, bound: &[BoundIndex], filters: &[Expr]) -> Way {
+    if let Some(key) = filters.iter().find_map(key_of_row) {
+        return Way::to_row(key);
+    }
     let own = primary(&table.definition, filters);
     // One row by its key: there is nothing better.
     if own.points {
@@ -136,10 +146,30 @@ pub(super) fn best(table: &CachedTableData, bound: &[BoundIndex], filters: &[Exp
     best
 }
 
+/// The key of `#key = ...`: WHERE CURRENT OF.
+fn key_of_row(filter: &Expr) -> Option<&[u8]> {
+    let Expr::BinaryExpr(BinaryExpr { left, op: Operator::Eq, right }) = filter else { return None };
+    match (left.as_ref(), right.as_ref()) {
+        (Expr::Column(c), Expr::Literal(ScalarValue::Binary(Some(key)), _)) if c.name == super::KEY_COLUMN => Some(key),
+        _ => None,
+    }
+}
+
 impl Way {
-    /// The whole table.
-    pub(super) fn whole(definition: &TableDefinition) -> Way {
-        primary(definition, &[])
+    /// One row by its key.
+    fn to_row(key: &[u8]) -> Way {
+        let ranges = vec![(key.to_vec(), keys::after(key))];
+        Way { index: None, ranges, constant: 0, fixed: 1, bounded: false, points: true }
+    }
+
+    /// All of an index.
+    pub(super) fn through_all(index: &IndexDefinition) -> Way {
+        ranges(index.storage, &[], &[], Some(index))
+    }
+
+    /// How many leading columns conditions give values.
+    pub(super) fn fixed_columns(&self) -> usize {
+        self.fixed
     }
 
     /// How much it leaves out: more is better; of two that leave out the same the table itself, whose rows need no second look.
@@ -225,14 +255,8 @@ pub(super) fn order_of(index: &IndexDefinition) -> Vec<(usize, bool, bool)> {
 
 /// What the conditions say of the parts, as ranges of keys.
 fn ranges(storage: StorageId, parts: &[Part], filters: &[Expr], index: Option<&IndexDefinition>) -> Way {
-    let mut way = Way {
-        index: index.cloned(),
-        ranges: Vec::new(),
-        constant: 0,
-        fixed: 0,
-        bounded: false,
-        points: false,
-    };
+    let mut way =
+        Way { index: index.cloned(), ranges: Vec::new(), constant: 0, fixed: 0, bounded: false, points: false };
     let mut prefixes = vec![storage.to_be_bytes().to_vec()];
     for part in parts {
         if !compare::sorts_natively(part.ty) || part.ty.is_array() {
@@ -258,7 +282,7 @@ fn ranges(storage: StorageId, parts: &[Part], filters: &[Expr], index: Option<&I
         }
     }
     let whole_key = way.fixed == parts.len();
-    way.points = whole_key && index.is_none_or(|i| i.unique && i.columns.len() == parts.len());
+    way.points = whole_key && !parts.is_empty() && index.is_none_or(|i| i.unique && i.columns.len() == parts.len());
     way.ranges = match (index, whole_key && !parts.is_empty()) {
         (None, true) => prefixes.into_iter().map(|p| (p.clone(), keys::after(&p))).collect(),
         (None, false) if parts.is_empty() => vec![keys::storage_range(storage)],
@@ -295,6 +319,12 @@ fn bounds_of(part: &Part, filters: &[Expr]) -> Bounds {
     let mut bounds = Bounds { points: None, low: None, high: None };
     for filter in filters {
         match filter {
+            Expr::BinaryExpr(BinaryExpr { op: Operator::Or, .. }) => {
+                let mut points = Vec::new();
+                if bounds.points.is_none() && alternatives(part, filter, &mut points) {
+                    bounds.points = Some(points);
+                }
+            }
             Expr::BinaryExpr(BinaryExpr { left, op, right }) => {
                 let (op, value) = if part.is(left) {
                     (Some(*op), literal(right, ty))
@@ -333,6 +363,20 @@ fn bounds_of(part: &Part, filters: &[Expr]) -> Bounds {
         }
     }
     bounds
+}
+
+/// The values of `a = 1 OR a = 2 ...`; false if it is more than that.
+fn alternatives(part: &Part, e: &Expr, points: &mut Vec<Value<'static>>) -> bool {
+    let Expr::BinaryExpr(BinaryExpr { left, op, right }) = e else { return false };
+    let value = match op {
+        Operator::Or => return alternatives(part, left, points) && alternatives(part, right, points),
+        Operator::Eq if part.is(left) => literal(right, part.ty),
+        Operator::Eq if part.is(right) => literal(left, part.ty),
+        _ => None,
+    };
+    let known = value.is_some() && points.len() < POINTS_MAX;
+    points.extend(value);
+    known
 }
 
 /// A literal of the column's own carrier.
@@ -384,7 +428,12 @@ fn bounded(prefixes: Vec<Vec<u8>>, part: &Part, low: &Bound, high: &Bound) -> Ve
 }
 
 /// The ranges of a table's key, or of an index, whose first column has one of these values.
-pub(super) fn lookups(storage: StorageId, ty: PgType, order: Option<(bool, bool)>, values: &[Value<'_>]) -> Vec<KeyRange> {
+pub(super) fn lookups(
+    storage: StorageId,
+    ty: PgType,
+    order: Option<(bool, bool)>,
+    values: &[Value<'_>],
+) -> Vec<KeyRange> {
     let part = Part { key: PartKey::Column(String::new()), ty, order };
     let prefixes = with_points(&[storage.to_be_bytes().to_vec()], &part, values);
     prefixes.into_iter().map(|p| (p.clone(), keys::prefix_end(&p))).collect()

@@ -3,10 +3,10 @@
 //! A provider knows the relation, nothing of the session: the snapshot and the session come with the plan's execution, so
 //! that plans can be kept.
 
+pub(crate) mod access;
 mod column_cache;
-mod pushdown;
 mod returned;
-mod scan;
+pub(crate) mod scan;
 mod table;
 pub(crate) mod virtual_table;
 
@@ -21,8 +21,9 @@ use kalamdb_catalog::{CachedTableData, PgType, Result, TableKind};
 use crate::storage::ScanColumn;
 use crate::txn::TxnReader;
 
+use access::BoundIndex;
 pub use column_cache::ColumnCache;
-pub use table::StoredTable;
+pub(crate) use table::StoredTable;
 
 /// Hidden column: a row's key. UPDATE and DELETE read it.
 pub const KEY_COLUMN: &str = "#key";
@@ -73,12 +74,12 @@ pub(crate) fn returned(id: usize, schema: SchemaRef) -> Arc<dyn TableSource> {
 
 /// The source of a scan. `mark` is its number in the statement: by it a plan is told to run with one given row in place
 /// of the table's ([`Substitute`]).
-pub fn source(table: &Arc<CachedTableData>, mark: u32) -> Arc<dyn TableSource> {
+pub(crate) fn source(table: &Arc<CachedTableData>, mark: u32, indexes: Vec<BoundIndex>) -> Arc<dyn TableSource> {
     match table.definition.kind {
         TableKind::Virtual(_) | TableKind::Sequence(_) => {
             provider_as_source(Arc::new(virtual_table::VirtualTable::new(Arc::clone(table))))
         }
-        _ => provider_as_source(Arc::new(StoredTable::new(Arc::clone(table), mark))),
+        _ => provider_as_source(Arc::new(StoredTable::new(Arc::clone(table), mark, indexes))),
     }
 }
 

@@ -10,22 +10,25 @@ use datafusion::logical_expr::{Expr, TableProviderFilterPushDown, TableType};
 use datafusion::physical_plan::ExecutionPlan;
 use kalamdb_catalog::{CachedTableData, SqlError};
 
-use super::scan::{ScanExec, ScanSource};
-use super::{KEY_COLUMN, ROW_COLUMN, pushdown, system_columns};
+use super::access::{self, BoundIndex};
+use super::scan::{Order, ScanExec, ScanSource};
+use super::{KEY_COLUMN, ROW_COLUMN, system_columns};
 use crate::sql::plan::StatementContext;
 use crate::sql::udf::df_error;
 use crate::storage::{RowLayout, ScanColumn};
 
 /// Its columns: the live ones, the system columns, the row's key and bytes.
 #[derive(Debug)]
-pub struct StoredTable {
+pub(crate) struct StoredTable {
     table: Arc<CachedTableData>,
     schema: SchemaRef,
     mark: u32,
+    /// Those that are over expressions, or partial.
+    indexes: Vec<BoundIndex>,
 }
 
 impl StoredTable {
-    pub fn new(table: Arc<CachedTableData>, mark: u32) -> Self {
+    pub(crate) fn new(table: Arc<CachedTableData>, mark: u32, indexes: Vec<BoundIndex>) -> Self {
         let mut fields: Vec<Arc<Field>> = table.arrow_schema().fields().iter().cloned().collect();
         for column in system_columns(&table) {
             fields.push(Arc::new(Field::new(column.name, column.ty.arrow(), true)));
@@ -33,7 +36,7 @@ impl StoredTable {
         for name in [KEY_COLUMN, ROW_COLUMN] {
             fields.push(Arc::new(Field::new(name, DataType::Binary, true)));
         }
-        StoredTable { schema: Arc::new(Schema::new(fields)), table, mark }
+        StoredTable { schema: Arc::new(Schema::new(fields)), table, mark, indexes }
     }
 
     fn scan_column(&self, index: usize) -> ScanColumn {
@@ -59,7 +62,7 @@ impl TableProvider for StoredTable {
     fn supports_filters_pushdown(&self, filters: &[&Expr]) -> DfResult<Vec<TableProviderFilterPushDown>> {
         Ok(filters
             .iter()
-            .map(|f| match pushdown::uses_key(&self.table, f) {
+            .map(|f| match access::is_way(&self.table, &self.indexes, f) {
                 true => TableProviderFilterPushDown::Inexact,
                 false => TableProviderFilterPushDown::Unsupported,
             })
@@ -84,7 +87,7 @@ impl TableProvider for StoredTable {
         let layout = Arc::new(RowLayout::new(&self.table.definition).map_err(df_error)?);
         let source = match statement.substitutes.iter().find(|s| s.mark == self.mark) {
             Some(substitute) => ScanSource::Given(substitute.row.clone()),
-            None => ScanSource::Ranges(pushdown::key_ranges(&self.table, filters)),
+            None => ScanSource::Way(access::best(&self.table, &self.indexes, filters), Order::Any),
         };
         Ok(Arc::new(ScanExec::new(&self.table, layout, schema, columns, source, limit, statement)))
     }

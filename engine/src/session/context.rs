@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::time::Duration;
 
+use bytes::Bytes;
 use kalamdb_catalog::{Catalog, Oid, SqlError};
 use parking_lot::{Mutex, RwLock};
 
@@ -34,6 +35,7 @@ pub struct SessionContext {
     /// Advisory locks that the session holds beyond its transactions.
     pub(crate) locks: Option<SessionLocks>,
     sequences: SequenceValues,
+    cursors: RwLock<Vec<CursorInfo>>,
     /// There may be a schema of temporary relations.
     made_temporary: AtomicBool,
     vars: RwLock<Arc<Vars>>,
@@ -84,6 +86,7 @@ impl SessionContext {
             txns: None,
             locks: None,
             sequences: SequenceValues::default(),
+            cursors: RwLock::default(),
             made_temporary: AtomicBool::new(false),
             vars: RwLock::new(Arc::new(vars)),
             format: RwLock::new(format),
@@ -98,6 +101,15 @@ impl SessionContext {
     /// The schema of the session's temporary relations, if there is one.
     pub fn temporary_schema(&self) -> String {
         format!("{}{}", crate::sql::handlers::temporary::SCHEMA_PREFIX, self.pid)
+    }
+
+    /// The session's cursors, as the last statement left them.
+    pub(crate) fn cursors(&self) -> Vec<CursorInfo> {
+        self.cursors.read().clone()
+    }
+
+    pub(crate) fn set_cursors(&self, cursors: Vec<CursorInfo>) {
+        *self.cursors.write() = cursors;
     }
 
     /// The session makes temporary relations.
@@ -181,6 +193,20 @@ impl SessionContext {
     pub fn take_notices(&self) -> Vec<SqlError> {
         std::mem::take(&mut *self.notices.write())
     }
+}
+
+/// What others need to know of a cursor.
+#[derive(Clone, Debug)]
+pub(crate) struct CursorInfo {
+    pub(crate) name: String,
+    pub(crate) statement: String,
+    pub(crate) hold: bool,
+    pub(crate) scroll: bool,
+    pub(crate) created_at: i64,
+    /// The tables that its rows are rows of.
+    pub(crate) tables: Vec<Oid>,
+    /// The keys of the current row in them; None if the cursor is on no row.
+    pub(crate) keys: Option<Vec<(Oid, Option<Bytes>)>>,
 }
 
 /// The values that a session has got of sequences: what currval and lastval are about.

@@ -2,12 +2,14 @@
 
 use kalamdb_catalog::Result;
 
+use super::CursorInfo;
 use super::run::{Session, State};
 use crate::sql;
 
 impl Session {
     /// Looks at what has been deferred, and clears temporary tables; an error ends the transaction.
     pub(super) async fn before_commit(&mut self) -> Result<()> {
+        self.hold_cursors().await?;
         let temporary = self.context.has_temporary();
         let txn = self.open_transaction()?;
         let writes = temporary && txn.has_writes();
@@ -22,6 +24,59 @@ impl Session {
             self.restore_vars();
         }
         result
+    }
+
+    /// Reads what cursors WITH HOLD are to have beyond the transaction; an error ends it.
+    async fn hold_cursors(&mut self) -> Result<()> {
+        for cursor in self.cursors.values_mut().filter(|c| c.hold && c.savepoints.is_some() && !c.failed) {
+            if let Err(error) = cursor.read_all().await {
+                if let State::Block(mut txn) | State::Implicit(mut txn) =
+                    std::mem::replace(&mut self.state, State::Idle)
+                {
+                    txn.rollback();
+                    self.restore_vars();
+                }
+                return Err(error);
+            }
+        }
+        Ok(())
+    }
+
+    /// After a commit only cursors WITH HOLD are left.
+    pub(super) fn keep_held_cursors(&mut self) {
+        if self.cursors.is_empty() {
+            return;
+        }
+        self.cursors.retain(|_, cursor| cursor.hold);
+        self.cursors.values_mut().for_each(|cursor| cursor.savepoints = None);
+        let _ = self.note_cursors();
+    }
+
+    /// After a rollback only those of transactions before it.
+    pub(super) fn drop_cursors(&mut self) {
+        if self.cursors.is_empty() {
+            return;
+        }
+        self.cursors.retain(|_, cursor| cursor.savepoints.is_none());
+        let _ = self.note_cursors();
+    }
+
+    /// Lets statements see the cursors: WHERE CURRENT OF, pg_cursors.
+    pub(crate) fn note_cursors(&self) -> Result<()> {
+        let mut noted = Vec::with_capacity(self.cursors.len());
+        for (name, cursor) in &self.cursors {
+            noted.push(CursorInfo {
+                name: name.clone(),
+                statement: cursor.statement.clone(),
+                hold: cursor.hold,
+                scroll: cursor.scroll,
+                created_at: cursor.created_at,
+                tables: cursor.tables.clone(),
+                keys: cursor.keys()?,
+            });
+        }
+        self.context.set_cursors(noted);
+        Ok(())
     }
 
     async fn look_at_deferred(&mut self, writes: bool) -> Result<()> {

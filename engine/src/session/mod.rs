@@ -4,6 +4,7 @@
 
 mod cancel;
 mod context;
+mod cursor;
 mod end;
 mod peers;
 mod run;
@@ -17,7 +18,9 @@ use kalamdb_catalog::PgType;
 use crate::sql::{Column, PreparedStatement};
 
 pub use cancel::{CancelHandle, CancelReason};
+pub(crate) use context::CursorInfo;
 pub use context::SessionContext;
+pub(crate) use cursor::{Cursor, Direction};
 pub use peers::{BackendInfo, BackendState, Peers};
 pub use run::{Session, parameter_place};
 pub use vars::{Setting, VarContext, VarDef, VarType, Vars};

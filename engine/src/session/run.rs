@@ -4,13 +4,15 @@
 //! `finish_implicit` after the last one's rows and before its CommandComplete; for the extended protocol the same with
 //! `finish_implicit` at Sync. After any error it calls `fail`.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 
 use kalamdb_catalog::{Catalog, Oid, PgType, Result, SqlError, SqlState};
 
-use super::{Bound, CancelHandle, Parameter, Prepared, SessionContext, StartupParameters, TransactionStatus, Vars};
+use super::{
+    Bound, CancelHandle, Cursor, Parameter, Prepared, SessionContext, StartupParameters, TransactionStatus, Vars,
+};
 use crate::clock;
 use crate::context::AppContext;
 use crate::limits;
@@ -27,6 +29,7 @@ pub struct Session {
     cancel: CancelHandle,
     pub(super) state: State,
     statements: HashMap<String, Arc<Prepared>>,
+    pub(crate) cursors: BTreeMap<String, Cursor>,
     /// What foreign keys have run.
     pub(crate) internal: HashMap<String, Arc<PreparedStatement>>,
     /// GUC_REPORT values as the client knows them.
@@ -94,6 +97,7 @@ impl Session {
             context,
             state: State::Idle,
             statements: HashMap::new(),
+            cursors: BTreeMap::new(),
             internal: HashMap::new(),
             reported,
             reported_of,
@@ -339,6 +343,10 @@ impl Session {
         self.one_of_several = several;
     }
 
+    pub(crate) fn is_one_of_several(&self) -> bool {
+        self.one_of_several
+    }
+
     /// Refuses a statement inside a transaction block (CREATE DATABASE).
     pub(crate) fn prevent_in_block(&self, what: &str) -> Result<()> {
         if self.in_block() || self.one_of_several {
@@ -500,7 +508,12 @@ impl Session {
     pub(crate) fn release_savepoint(&mut self, name: &str) -> Result<()> {
         self.check_block(true, "RELEASE SAVEPOINT")?;
         let txn = self.open_transaction()?;
-        let released = txn.savepoints() - txn.release_savepoint(name)?;
+        let before = txn.savepoints();
+        let left = txn.release_savepoint(name)?;
+        let released = before - left;
+        for cursor in self.cursors.values_mut() {
+            cursor.savepoints = cursor.savepoints.map(|at| at.min(left));
+        }
         self.change_vars(|vars| (0..released).for_each(|_| vars.commit()));
         Ok(())
     }
@@ -511,7 +524,11 @@ impl Session {
         let missing =
             || SqlError::new(SqlState::S_E_INVALID_SPECIFICATION, format!("savepoint \"{name}\" does not exist"));
         let (State::Block(txn) | State::Failed(Some(txn))) = &mut self.state else { return Err(missing()) };
-        let undone = txn.savepoints() + 1 - txn.rollback_to_savepoint(name)?;
+        let before = txn.savepoints() + 1;
+        let left = txn.rollback_to_savepoint(name)?;
+        let undone = before - left;
+        self.cursors.retain(|_, cursor| cursor.savepoints.is_none_or(|at| at < left));
+        self.note_cursors()?;
         self.change_vars(|vars| {
             (0..undone).for_each(|_| vars.rollback());
             vars.begin();
@@ -543,6 +560,7 @@ impl Session {
         match txn.commit(sync).await {
             Ok(_) => {
                 self.change_vars(Vars::commit_all);
+                self.keep_held_cursors();
                 Ok(())
             }
             Err(error) => {
@@ -552,7 +570,8 @@ impl Session {
         }
     }
 
-    pub(super) fn restore_vars(&self) {
+    pub(super) fn restore_vars(&mut self) {
+        self.drop_cursors();
         self.change_vars(Vars::rollback_all);
     }
 
@@ -583,6 +602,7 @@ impl Session {
             }
             State::Block(mut txn) => {
                 txn.rollback();
+                self.drop_cursors();
                 self.state = State::Failed(None);
             }
             other => self.state = other,

@@ -49,11 +49,9 @@ pub(crate) async fn execute(
             Box::pin(handlers::prepare::execute(session, prepared, name, arguments)).await
         }
         Statement::Deallocate { name } => handlers::prepare::deallocate(session, name.as_deref()),
-        Statement::Close { name: None } => complete("CLOSE CURSOR ALL"),
-        Statement::Close { name: Some(name) } => Err(SqlError::new(
-            kalamdb_catalog::SqlState::INVALID_CURSOR_NAME,
-            format!("cursor \"{name}\" does not exist"),
-        )),
+        Statement::Declare(declare) => handlers::cursor::declare(session, prepared, declare, parameters).await,
+        Statement::Fetch { name, direction, moves } => handlers::cursor::fetch(session, name, *direction, *moves).await,
+        Statement::Close { name } => handlers::cursor::close(session, name.as_deref()),
         Statement::Unlisten => complete("UNLISTEN"),
         Statement::Lock(lock) => handlers::lock::run(session, prepared, lock).await,
         Statement::Maintenance { tag, tables } => handlers::ddl::maintenance(session, prepared, tag, tables),

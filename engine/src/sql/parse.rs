@@ -3,6 +3,7 @@
 
 mod alter_table;
 mod constraints;
+mod cursors;
 mod insert;
 mod sequences;
 
@@ -80,9 +81,9 @@ impl<'a> Sql<'a> {
     }
 
     fn of(source: &'a str, tokens: Vec<TokenWithSpan>) -> Self {
-        let inner = Parser::new(&DIALECT)
-            .with_recursion_limit(DEPTH_MAX)
-            .with_tokens_with_locations(insert::insert_clauses(lock_clauses(prepared(tokens))));
+        let mut tokens = insert::insert_clauses(lock_clauses(prepared(tokens)));
+        cursors::current_of(&mut tokens);
+        let inner = Parser::new(&DIALECT).with_recursion_limit(DEPTH_MAX).with_tokens_with_locations(tokens);
         Sql { inner, source }
     }
 
@@ -220,7 +221,10 @@ impl<'a> Sql<'a> {
                 }
                 Statement::Unlisten
             }
-            "listen" | "notify" | "declare" | "fetch" | "move" => {
+            "declare" => self.declare()?,
+            "fetch" => self.fetch(false)?,
+            "move" => self.fetch(true)?,
+            "listen" | "notify" => {
                 return Err(SqlError::unsupported(word.to_uppercase()));
             }
             "copy" => self.copy()?,

@@ -30,8 +30,10 @@ use parking_lot::Mutex;
 use super::append::UnionsInOrder;
 use super::apply::{ApplyExec, ApplyNode};
 use super::lock_rows::{LockRowsExec, LockRowsNode};
+use super::lookup_join::LookupJoins;
 use super::runner::{Runner, tame};
 use super::series::{SeriesExec, SeriesNode};
+use super::sorted_scan::SortedScans;
 use super::udf::SessionExtension;
 use crate::providers::{ColumnCache, Substitute};
 use crate::session::{CancelHandle, SessionContext};
@@ -92,7 +94,8 @@ impl Engine {
         let physical = PhysicalOptimizer::new().rules;
         let kept = physical.into_iter().filter(|r| !r.name().starts_with(PHYSICAL_RULE_LEFT_OUT));
         let first: Arc<dyn PhysicalOptimizerRule + Send + Sync> = Arc::new(UnionsInOrder);
-        let physical = std::iter::once(first).chain(kept).collect();
+        let last: [Arc<dyn PhysicalOptimizerRule + Send + Sync>; 2] = [Arc::new(LookupJoins), Arc::new(SortedScans)];
+        let physical = std::iter::once(first).chain(kept).chain(last).collect();
         let state = SessionStateBuilder::new()
             .with_optimizer_rules(rules)
             .with_physical_optimizer_rules(physical)

@@ -32,6 +32,8 @@ pub(crate) struct BoundStatement {
     pub modifying: Vec<Modifying>,
     /// The tables that it reads and writes, each with the lock that this needs.
     pub locks: Vec<(Oid, LockMode)>,
+    /// It means something else each time: WHERE CURRENT OF.
+    pub rebind: bool,
     /// Its locking clause, if it has one.
     pub locking: Option<&'static str>,
     catalog: Arc<Catalog>,
@@ -94,7 +96,7 @@ impl PreparedStatement {
         let bound = Arc::clone(&self.bound.lock());
         let catalog = session.context().catalog();
         let same_path = session.context().vars().get_raw("search_path").is_ok_and(|path| path == bound.search_path);
-        if Arc::ptr_eq(&bound.catalog, &catalog) && same_path {
+        if Arc::ptr_eq(&bound.catalog, &catalog) && same_path && !bound.rebind {
             return Ok(bound);
         }
         let declared: Vec<u32> = if bound.parameters.is_empty() {
@@ -132,6 +134,7 @@ fn bind(
     let modifying = std::mem::take(&mut binder.modifying);
     let locks = std::mem::take(&mut binder.locks);
     let locking = binder.locking;
+    let rebind = binder.rebind;
     Ok(BoundStatement {
         plan,
         parameters,
@@ -139,6 +142,7 @@ fn bind(
         modifying,
         locks,
         locking,
+        rebind,
         catalog,
         search_path: raw_search_path(context),
     })
@@ -173,6 +177,14 @@ fn bind_statement(
         Statement::With { with, statement } => {
             binder.with(with)?;
             bind_statement(session, context, binder, statement)
+        }
+        Statement::Declare(declare) => {
+            // Binding it now reports its errors and parameters; it is bound again when it is opened.
+            binder.query(&declare.query)?;
+            Ok((Plan::Utility, None))
+        }
+        Statement::Fetch { name, moves: false, .. } => {
+            Ok((Plan::Utility, session.cursors.get(name).map(|cursor| cursor.columns.clone())))
         }
         Statement::Explain(explain) => {
             // Binding it now reports its errors and parameters; the plan is made when it runs.

@@ -5,6 +5,8 @@ use std::sync::Arc;
 use datafusion::sql::sqlparser::ast;
 use kalamdb_catalog::{Result, SqlError, SqlState};
 
+use crate::session::Direction;
+
 /// One statement. `sql::execute` matches it exhaustively.
 #[derive(Clone, Debug)]
 pub(crate) enum Statement {
@@ -71,6 +73,13 @@ pub(crate) enum Statement {
     },
     Deallocate {
         name: Option<String>,
+    },
+    Declare(Box<Declare>),
+    Fetch {
+        name: String,
+        direction: Direction,
+        /// MOVE: the rows are not shown.
+        moves: bool,
     },
     Close {
         name: Option<String>,
@@ -167,6 +176,15 @@ pub(crate) struct CreateTable {
     /// WITH NO DATA
     pub no_data: bool,
     pub unlogged: bool,
+}
+
+#[derive(Clone, Debug)]
+pub(crate) struct Declare {
+    pub name: String,
+    /// SCROLL or NO SCROLL
+    pub scroll: Option<bool>,
+    pub hold: bool,
+    pub query: Box<ast::Query>,
 }
 
 #[derive(Clone, Debug)]

@@ -134,6 +134,7 @@ pub(crate) fn rows(table: &CachedTableData, hint: &Hint<'_>, session: &SessionCo
         VirtualId::PgConstraint => relations::pg_constraint(&mut rows, hint, session)?,
         VirtualId::PgRewrite => relations::pg_rewrite(&mut rows, hint, session)?,
         VirtualId::PgDepend => relations::pg_depend(&mut rows, session)?,
+        VirtualId::PgCursors => server::pg_cursors(&mut rows, session)?,
         VirtualId::PgSequence => sequences::pg_sequence(&mut rows, hint, session)?,
         VirtualId::PgSequences => sequences::pg_sequences(&mut rows, session)?,
         VirtualId::InfoSequences => sequences::information(&mut rows, session)?,

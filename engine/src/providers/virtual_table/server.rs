@@ -272,3 +272,17 @@ pub(super) fn system_stats(rows: &mut Rows<'_>, session: &SessionContext) -> Res
     }
     Ok(())
 }
+
+pub(super) fn pg_cursors(rows: &mut Rows<'_>, session: &SessionContext) -> Result<()> {
+    for cursor in session.cursors() {
+        rows.push(&[
+            ("name", text(&cursor.name)),
+            ("statement", text(&cursor.statement)),
+            ("is_holdable", Value::Bool(cursor.hold)),
+            ("is_binary", Value::Bool(false)),
+            ("is_scrollable", Value::Bool(cursor.scroll)),
+            ("creation_time", Value::Timestamp(cursor.created_at)),
+        ])?;
+    }
+    Ok(())
+}

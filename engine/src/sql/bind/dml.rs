@@ -13,6 +13,7 @@ use datafusion::sql::sqlparser::ast;
 use kalamdb_catalog::{CachedTableData, ColumnDefinition, PgType, Result, SqlError, SqlState};
 
 use super::conflict::BoundConflict;
+use super::current_of::cursor_of;
 use super::defaults::{Overriding, has_generated, overriding_of, takes_value};
 use super::scope::{Clause, Relation, Scope, ScopeColumn};
 use super::select::{BoundQuery, Env, Target};
@@ -321,7 +322,10 @@ impl Binder<'_> {
         let values = self.assignments(&update.assignments, &table, &columns, &target, &ctx)?;
         let set_applies = applies.into_inner();
         let simple_set = set_applies.is_empty();
-        let (plan, filter, plain) = self.matched(plan, update.selection.as_ref(), &scope, env)?;
+        let (plan, filter, plain) = match cursor_of(update.selection.as_ref()) {
+            Some(cursor) => self.matched_by_cursor(plan, cursor, &table, &target)?,
+            None => self.matched(plan, update.selection.as_ref(), &scope, env)?,
+        };
         let plan = self.attach(plan, set_applies)?;
 
         let (mut exprs, others) = row_identity(&target, &scope);
@@ -371,7 +375,10 @@ impl Binder<'_> {
         let env = Env { parent: None, outer: &none };
         let using = delete.using.as_deref().unwrap_or_default();
         let (target, plan, scope) = self.modified(&table, alias.as_ref(), using, env)?;
-        let (plan, filter, plain) = self.matched(plan, delete.selection.as_ref(), &scope, env)?;
+        let (plan, filter, plain) = match cursor_of(delete.selection.as_ref()) {
+            Some(cursor) => self.matched_by_cursor(plan, cursor, &table, &target)?,
+            None => self.matched(plan, delete.selection.as_ref(), &scope, env)?,
+        };
         let (mut exprs, others) = row_identity(&target, &scope);
         let (items, applies) = match delete.returning.as_deref() {
             Some(items) => {
@@ -424,6 +431,19 @@ impl Binder<'_> {
         let mut scope = target.scope;
         scope.extend(other.scope);
         Ok((relation, plan, scope))
+    }
+
+    /// WHERE CURRENT OF
+    fn matched_by_cursor(
+        &mut self,
+        plan: LogicalPlan,
+        cursor: &str,
+        table: &CachedTableData,
+        target: &Relation,
+    ) -> Result<(LogicalPlan, Option<Expr>, bool)> {
+        let condition = self.current_of(cursor, table, target)?;
+        let plan = planning(LogicalPlanBuilder::from(plan).filter(condition.clone()).and_then(|b| b.build()))?;
+        Ok((plan, Some(condition), false))
     }
 
     /// WHERE of UPDATE and DELETE: (plan, condition, whether it is free of subqueries).

@@ -138,6 +138,14 @@ impl Binder<'_> {
     fn compound(&mut self, parts: &[ast::Ident], ctx: &Ctx<'_>) -> Result<Typed> {
         let position = self.position(parts[0].span);
         let names: Vec<String> = parts.iter().map(fold).collect();
+        if self.keys_visible
+            && let [table, column] = names.as_slice()
+            && column == crate::providers::KEY_COLUMN
+        {
+            let found = ctx.scope.relations.iter().find(|r| r.name == *table && r.base.is_some());
+            let found = found.ok_or_else(|| SqlError::internal("a relation has no keys"))?;
+            return Ok(Typed::new(found.hidden(column), PgType::BYTEA));
+        }
         let (schema, table, column) = match names.as_slice() {
             [table, column] => (None, table, column),
             [schema, table, column] => (Some(schema.as_str()), table, column),

@@ -362,7 +362,7 @@ impl Binder<'_> {
         let qualifier = self.unique(&visible);
         let reference = TableReference::bare(qualifier);
         let mark = self.next_mark();
-        let source = providers::source(table, mark);
+        let source = providers::source(table, mark, self.bound_indexes(definition)?);
         let plan = planning(LogicalPlanBuilder::scan(reference.clone(), source, None).and_then(|b| b.build()))?;
         let column = |name: &str, ty: PgType, typmod: i32, attribute: i16| ScopeColumn {
             name: name.to_owned(),

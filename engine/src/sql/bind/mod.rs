@@ -11,6 +11,7 @@ mod assign;
 mod conflict;
 mod constant;
 mod copy;
+mod current_of;
 mod defaults;
 mod dml;
 mod expr;
@@ -51,6 +52,7 @@ use crate::txn::LockMode;
 pub(crate) use conflict::{
     ConflictUpdate, EXPRESSION_MARK, PREDICATE_MARK, conflict_schema, deferrable_arbiter, new_row_schema,
 };
+pub(crate) use current_of::CURRENT_OF;
 pub(crate) use defaults::{OVERRIDING_SYSTEM, OVERRIDING_USER};
 pub(crate) use dml::live_position;
 pub(super) use dml::{BoundDml, DmlKind, IDENTITY, SimpleDml};
@@ -99,6 +101,10 @@ pub(crate) struct Binder<'a> {
     pub locks: Vec<(kalamdb_catalog::Oid, LockMode)>,
     /// The locking clause of the statement, if it has one.
     pub locking: Option<&'static str>,
+    /// The statement means something else each time it runs.
+    pub rebind: bool,
+    /// The keys of rows have names.
+    keys_visible: bool,
     /// Scans that may be told to give another row: see `providers::target`.
     marks: u32,
 }
@@ -211,6 +217,8 @@ impl<'a> Binder<'a> {
             relations: Vec::new(),
             locks: Vec::new(),
             locking: None,
+            rebind: false,
+            keys_visible: false,
             marks: 0,
         }
     }
@@ -240,6 +248,38 @@ impl<'a> Binder<'a> {
         let mut bound = self.bind_query(query, None)?;
         self.resolve_unknown(&mut bound)?;
         Ok(bound)
+    }
+
+    /// A query of plain rows of tables, with the rows' keys behind its columns: the tables that they are keys of.
+    pub(crate) fn query_with_keys(&mut self, query: &ast::Query) -> Result<(BoundQuery, Vec<kalamdb_catalog::Oid>)> {
+        let mut query = query.clone();
+        let mut tables = Vec::new();
+        let mut items = Vec::new();
+        if let Some(select) = crate::sql::handlers::cursor::simple_select(&query) {
+            for from in &select.from {
+                for factor in std::iter::once(&from.relation).chain(from.joins.iter().map(|j| &j.relation)) {
+                    let ast::TableFactor::Table { name, alias, args: None, .. } = factor else { continue };
+                    let parts = name_parts(name)?;
+                    let Ok(table) = self.relation(&parts) else { continue };
+                    if table.definition.kind != kalamdb_catalog::TableKind::Shared {
+                        continue;
+                    }
+                    let visible =
+                        alias.as_ref().map_or_else(|| parts.last().cloned().unwrap_or_default(), |a| fold(&a.name));
+                    let quoted = |name: &str| ast::Ident::with_quote('"', name);
+                    let key = vec![quoted(&visible), quoted(crate::providers::KEY_COLUMN)];
+                    items.push(ast::SelectItem::UnnamedExpr(ast::Expr::CompoundIdentifier(key)));
+                    tables.push(table.definition.oid);
+                }
+            }
+        }
+        if let ast::SetExpr::Select(select) = query.body.as_mut() {
+            select.projection.extend(items);
+        }
+        self.keys_visible = true;
+        let bound = self.query(&query);
+        self.keys_visible = false;
+        Ok((bound?, tables))
     }
 
     /// A query that is a statement of its own: its WITH may write.

@@ -2,7 +2,7 @@
 
 use std::cell::RefCell;
 
-use datafusion::common::tree_node::{TreeNode, TreeNodeRecursion};
+use datafusion::common::tree_node::{Transformed, TreeNode, TreeNodeRecursion};
 use datafusion::common::{Column as DfColumn, DFSchema};
 use datafusion::logical_expr::Expr;
 use datafusion::sql::sqlparser::ast;
@@ -14,6 +14,7 @@ use super::Binder;
 use super::scope::{Clause, Relation, Scope, ScopeColumn};
 use super::select::Env;
 use super::typed::Typed;
+use crate::providers::access::BoundIndex;
 use crate::sql::parse;
 use crate::sql::udf::is_immutable;
 
@@ -55,6 +56,29 @@ impl Binder<'_> {
         Ok(self.index_expr(table, &parse::expression(&text)?)?.expr)
     }
 
+    /// The expressions and predicates of a table's indexes, over its columns by name.
+    pub(super) fn bound_indexes(&mut self, table: &TableDefinition) -> Result<Vec<BoundIndex>> {
+        let mut found = Vec::new();
+        for index in &table.indexes {
+            if index.plain_columns().is_some() && index.predicate.is_none() {
+                continue;
+            }
+            let mut expressions = Vec::with_capacity(index.columns.len());
+            for column in &index.columns {
+                expressions.push(match column.key {
+                    IndexKey::Column(_) => None,
+                    IndexKey::Expression(..) => Some(by_name(table, self.index_key(table, column)?)?),
+                });
+            }
+            let predicate = match &index.predicate {
+                Some(sql) => Some(by_name(table, self.stored_condition(table, sql, Clause::IndexPredicate)?)?),
+                None => None,
+            };
+            found.push(BoundIndex { oid: index.oid, expressions, predicate });
+        }
+        Ok(found)
+    }
+
     /// What an index sorts by: 42P17 unless it is the same for the same row for ever.
     pub(crate) fn index_expr(&mut self, table: &TableDefinition, e: &ast::Expr) -> Result<Typed> {
         let mut typed = self.row_expr(table, e, Clause::IndexExpression)?;
@@ -91,6 +115,22 @@ impl Binder<'_> {
         check_immutable(&typed.expr, "generation expression is not immutable")?;
         Ok(typed)
     }
+}
+
+/// An expression over `new#i` as one over the columns' names.
+fn by_name(table: &TableDefinition, e: Expr) -> Result<Expr> {
+    let names: Vec<&str> = table.live_columns().map(|(_, c)| c.name.as_str()).collect();
+    let named = e.transform(|e| match &e {
+        Expr::Column(c) => {
+            let live = c.name.strip_prefix("new#").and_then(|n| n.parse::<usize>().ok());
+            match live.and_then(|live| names.get(live)) {
+                Some(name) => Ok(Transformed::yes(Expr::Column(DfColumn::new_unqualified(*name)))),
+                None => Ok(Transformed::no(e)),
+            }
+        }
+        _ => Ok(Transformed::no(e)),
+    });
+    crate::sql::plan::planning(named.map(|t| t.data))
 }
 
 fn check_immutable(e: &Expr, message: &str) -> Result<()> {

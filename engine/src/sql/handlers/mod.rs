@@ -6,6 +6,7 @@ pub(crate) mod constraint;
 pub(crate) mod copy;
 pub(crate) mod create_table;
 pub(crate) mod create_view;
+pub(crate) mod cursor;
 pub(crate) mod ddl;
 pub(crate) mod dml;
 pub(crate) mod drop;

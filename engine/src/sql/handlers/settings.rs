@@ -113,6 +113,7 @@ pub(crate) fn discard(session: &mut Session, what: &str) -> Result<Response> {
                 locks.unlock_all();
             }
             session.context().sequences().forget();
+            super::cursor::close(session, None)?;
             session.transaction()?;
             super::temporary::discard(session)?;
             reset(session, None)?;
