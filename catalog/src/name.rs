@@ -48,7 +48,10 @@ pub fn qualified(schema: &str, name: &str) -> String {
 /// replace.
 pub fn path_schemas(catalog: &Catalog, database: Oid, search_path: &[String]) -> Vec<Oid> {
     let implicit = (!search_path.iter().any(|s| s == "pg_catalog")).then_some("pg_catalog");
-    let names = implicit.into_iter().chain(search_path.iter().map(String::as_str));
+    // What is temporary hides even the system's.
+    let temporary = usize::from(search_path.first().is_some_and(|s| s.starts_with("pg_temp_")));
+    let (first, rest) = search_path.split_at(temporary);
+    let names = first.iter().map(String::as_str).chain(implicit).chain(rest.iter().map(String::as_str));
     let mut found = Vec::new();
     for schema in names.filter_map(|name| catalog.schema_by_name(database, name)) {
         if !found.contains(&schema.oid) {

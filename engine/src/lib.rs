@@ -8,6 +8,7 @@
 //! DELETE run a query too and put its rows into the transaction's `StatementWrites`; DDL puts a `CatalogChange` there.
 //! `Session::finish_implicit`, or COMMIT, calls `Transaction::commit`, which ends in one batch and one fsync.
 
+pub mod check;
 pub mod clock;
 pub mod context;
 pub mod limits;

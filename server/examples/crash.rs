@@ -78,6 +78,11 @@ async fn create(client: &Client) -> Outcome {
     client
         .batch_execute(
             "CREATE TABLE rows (writer bigint, number bigint, part bigint, note text, PRIMARY KEY (writer, number, part));
+             CREATE INDEX rows_by_note ON rows (note, writer DESC);
+             CREATE UNIQUE INDEX rows_by_number ON rows (part, number, writer);
+             CREATE TABLE notes (id bigserial PRIMARY KEY, writer bigint, number bigint, part bigint NOT NULL CHECK (part > 0),
+                                 FOREIGN KEY (writer, number, part) REFERENCES rows ON DELETE CASCADE);
+             CREATE INDEX ON notes (writer, number);
              CREATE TABLE counters (writer bigint PRIMARY KEY, number bigint NOT NULL)",
         )
         .await?;
@@ -102,8 +107,13 @@ async fn transaction(client: &mut Client, writer: i64, number: i64) -> Result<()
     for part in 0..PARTS {
         transaction.execute("INSERT INTO rows VALUES ($1, $2, $3, $4)", &[&writer, &number, &part, &note]).await?;
     }
+    // Refers to a row of its own, of which the last is deleted with its note when its turn has come.
+    let note = "INSERT INTO notes (writer, number, part) VALUES ($1, $2, 1), ($1, $2, 3)";
+    transaction.execute(note, &[&writer, &number]).await?;
     let delete = "DELETE FROM rows WHERE writer = $1 AND number = $2 AND part = 0";
     transaction.execute(delete, &[&writer, &(number - 2)]).await?;
+    let cascade = "DELETE FROM rows WHERE writer = $1 AND number = $2 AND part = 3";
+    transaction.execute(cascade, &[&writer, &(number - 2)]).await?;
     transaction.execute("UPDATE counters SET number = $2 WHERE writer = $1", &[&writer, &number]).await?;
     if number % TABLE_EVERY == 0 {
         transaction.batch_execute(&format!("CREATE TABLE made_{writer}_{number} (id bigint)")).await?;
@@ -123,7 +133,7 @@ async fn verify(client: &Client, writer: i64, acknowledged: i64) -> Outcome<i64>
         client.query("SELECT number, part FROM rows WHERE writer = $1 ORDER BY number, part", &[&writer]).await?;
     let found = rows.iter().map(|row| Ok((row.try_get(0)?, row.try_get(1)?)));
     let found: Vec<(i64, i64)> = found.collect::<Result<_, tokio_postgres::Error>>()?;
-    let deleted = |number: i64, part: i64| part == 0 && number <= last - 2;
+    let deleted = |number: i64, part: i64| (part == 0 || part == 3) && number <= last - 2;
     let expected = (1..=last).flat_map(|n| (0..PARTS).map(move |p| (n, p))).filter(|(n, p)| !deleted(*n, *p));
     let expected: Vec<(i64, i64)> = expected.collect();
     if found != expected {
@@ -137,6 +147,7 @@ async fn verify(client: &Client, writer: i64, acknowledged: i64) -> Outcome<i64>
         )
         .into());
     }
+    verify_notes(client, writer, last).await?;
     for number in (TABLE_EVERY..=last).step_by(TABLE_EVERY as usize) {
         let row = client.query_one(&format!("SELECT sum(id)::bigint FROM made_{writer}_{number}"), &[]).await?;
         if row.try_get::<_, Option<i64>>(0)? != Some(number) {
@@ -144,6 +155,39 @@ async fn verify(client: &Client, writer: i64, acknowledged: i64) -> Outcome<i64>
         }
     }
     Ok(last)
+}
+
+/// Each row that is referred to has its note, found through the index as well as without.
+async fn verify_notes(client: &Client, writer: i64, last: i64) -> Outcome {
+    let kept = last + last.min(2);
+    for condition in ["writer = $1", "writer + 0 = $1"] {
+        let row = client.query_one(&format!("SELECT count(*) FROM notes WHERE {condition}"), &[&writer]).await?;
+        let found: i64 = row.try_get(0)?;
+        if found != kept {
+            return Err(format!("writer {writer} at transaction {last}: {found} notes, {kept} expected").into());
+        }
+    }
+    Ok(())
+}
+
+/// A sequence gives nothing again that it has given before the server died.
+async fn verify_sequence(client: &Client) -> Outcome {
+    let row = client.query_one("SELECT nextval('notes_id_seq'), (SELECT max(id) FROM notes)", &[]).await?;
+    let (next, last): (i64, Option<i64>) = (row.try_get(0)?, row.try_get(1)?);
+    if last.is_some_and(|last| next <= last) {
+        return Err(format!("the sequence gives {next} again, {last:?} is there").into());
+    }
+    Ok(())
+}
+
+/// `admin check` over the directory that the dead server has left.
+fn check(command: &[String]) -> Outcome {
+    let output = Command::new(&command[0]).args(&command[1..]).args(["admin", "check"]).output()?;
+    if output.status.success() {
+        return Ok(());
+    }
+    Err(format!("admin check: {}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr))
+        .into())
 }
 
 async fn round(command: &[String], port: u16, round: u64, numbers: &mut [i64]) -> Outcome<i64> {
@@ -173,7 +217,9 @@ async fn round(command: &[String], port: u16, round: u64, numbers: &mut [i64]) -
     for (writer, number) in numbers.iter_mut().enumerate() {
         *number = verify(&client, writer as i64, *number).await?;
     }
+    verify_sequence(&client).await?;
     server.kill()?;
+    check(command)?;
     Ok(acknowledged)
 }
 

@@ -8,7 +8,7 @@ use std::net::{SocketAddr, ToSocketAddrs};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use clap::Parser;
+use clap::{Parser, Subcommand};
 
 use crate::data_dir::check_node_id;
 
@@ -34,6 +34,23 @@ pub(crate) struct Args {
     /// Check the configuration and exit: 0 if it is valid, 2 if not
     #[arg(long)]
     pub(crate) check_config: bool,
+    #[command(subcommand)]
+    pub(crate) command: Option<Command>,
+}
+
+#[derive(Subcommand, Debug)]
+pub(crate) enum Command {
+    /// Work on a data directory while no server runs on it
+    Admin {
+        #[command(subcommand)]
+        command: AdminCommand,
+    },
+}
+
+#[derive(Subcommand, Debug)]
+pub(crate) enum AdminCommand {
+    /// Read everything and check that rows, indexes and constraints fit together: 0 if they do, 1 if not
+    Check,
 }
 
 impl Args {

@@ -3,6 +3,7 @@
 //! Exit codes: 0 after a graceful stop, 1 when the server could not start or run, 2 for a bad configuration, which is
 //! found before anything is touched.
 
+mod admin;
 mod config;
 mod data_dir;
 mod signals;
@@ -34,6 +35,9 @@ fn main() -> ExitCode {
     if args.check_config {
         let _ = writeln!(std::io::stdout(), "configuration is valid");
         return ExitCode::SUCCESS;
+    }
+    if let Some(config::Command::Admin { command: config::AdminCommand::Check }) = args.command {
+        return admin::check(&config);
     }
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()

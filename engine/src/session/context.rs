@@ -5,11 +5,11 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::time::Duration;
 
-use bytes::Bytes;
 use kalamdb_catalog::{Catalog, Oid, SqlError};
 use parking_lot::{Mutex, RwLock};
 
 use super::cancel::CancelHandle;
+use super::cursor::RowKeys;
 use super::peers::Peers;
 use super::vars::Vars;
 use crate::txn::{LockClient, SessionLocks, TxnManager};
@@ -205,8 +205,10 @@ pub(crate) struct CursorInfo {
     pub(crate) created_at: i64,
     /// The tables that its rows are rows of.
     pub(crate) tables: Vec<Oid>,
+    /// It has outlived its transaction.
+    pub(crate) held: bool,
     /// The keys of the current row in them; None if the cursor is on no row.
-    pub(crate) keys: Option<Vec<(Oid, Option<Bytes>)>>,
+    pub(crate) keys: Option<RowKeys>,
 }
 
 /// The values that a session has got of sequences: what currval and lastval are about.

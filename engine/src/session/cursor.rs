@@ -43,6 +43,9 @@ pub(crate) struct Cursor {
     position: usize,
 }
 
+/// The key of a row in each of some tables; NULL where an outer join has none.
+pub(crate) type RowKeys = Vec<(Oid, Option<Bytes>)>;
+
 /// Where a FETCH goes.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Direction {
@@ -218,7 +221,7 @@ impl Cursor {
     }
 
     /// The key of the current row in each of `tables`; None if the cursor is on no row.
-    pub(crate) fn keys(&self) -> Result<Option<Vec<(Oid, Option<Bytes>)>>> {
+    pub(crate) fn keys(&self) -> Result<Option<RowKeys>> {
         let Some(batch) = self.row(self.position)?.into_iter().next() else { return Ok(None) };
         let first = self.columns.len();
         let key = |(i, table): (usize, &Oid)| {

@@ -72,6 +72,7 @@ impl Session {
                 scroll: cursor.scroll,
                 created_at: cursor.created_at,
                 tables: cursor.tables.clone(),
+                held: cursor.savepoints.is_none(),
                 keys: cursor.keys()?,
             });
         }
@@ -106,6 +107,26 @@ impl Session {
         if let Err(error) = ended {
             // They are dropped when the server starts again.
             tracing::warn!(%error, "could not drop the temporary tables of a session");
+        }
+    }
+
+    /// After any error: rolls back an implicit transaction, or marks the block failed.
+    pub fn fail(&mut self) {
+        match std::mem::replace(&mut self.state, State::Idle) {
+            State::Implicit(mut txn) => {
+                txn.rollback();
+                self.restore_vars();
+            }
+            State::Block(mut txn) if txn.savepoints() > 0 => {
+                txn.undo_to_last_savepoint();
+                self.state = State::Failed(Some(txn));
+            }
+            State::Block(mut txn) => {
+                txn.rollback();
+                self.drop_cursors();
+                self.state = State::Failed(None);
+            }
+            other => self.state = other,
         }
     }
 }

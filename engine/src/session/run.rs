@@ -589,26 +589,6 @@ impl Session {
         }
     }
 
-    /// After any error: rolls back an implicit transaction, or marks the block failed.
-    pub fn fail(&mut self) {
-        match std::mem::replace(&mut self.state, State::Idle) {
-            State::Implicit(mut txn) => {
-                txn.rollback();
-                self.restore_vars();
-            }
-            State::Block(mut txn) if txn.savepoints() > 0 => {
-                txn.undo_to_last_savepoint();
-                self.state = State::Failed(Some(txn));
-            }
-            State::Block(mut txn) => {
-                txn.rollback();
-                self.drop_cursors();
-                self.state = State::Failed(None);
-            }
-            other => self.state = other,
-        }
-    }
-
     /// COPY data in any chunking.
     pub fn copy_data(&mut self, copy: &mut CopyIn, data: &[u8]) -> Result<()> {
         self.cancel.check()?;

@@ -20,9 +20,11 @@ pub(crate) async fn execute(
             Some(into) => handlers::create_table::run_select_into(session, prepared, query, into, parameters).await,
             None => run_planned(session, prepared, parameters).await,
         },
-        Statement::Insert(_) | Statement::Update(_) | Statement::Delete(_) | Statement::With { .. } => {
-            run_planned(session, prepared, parameters).await
-        }
+        Statement::Insert(_)
+        | Statement::Update(_)
+        | Statement::Delete(_)
+        | Statement::Merge(_)
+        | Statement::With { .. } => run_planned(session, prepared, parameters).await,
         Statement::Copy(copy) => handlers::copy::run(session, prepared, copy).await,
         Statement::CreateTable(create) => handlers::create_table::run(session, prepared, create, parameters).await,
         statement @ (Statement::Ddl(_)
@@ -87,14 +89,17 @@ async fn run_planned(
     match &bound.plan {
         Plan::Query { plan, fast } => {
             let columns = bound.columns.clone().unwrap_or_default();
-            if let Some(fast) = fast {
-                let rows = fast.run_select(session, parameters)?;
+            if let Some(fast) = fast
+                && let Some(rows) = fast.run_select(session, parameters)?
+            {
                 return Ok(Response::Rows { columns, rows, tag: "SELECT" });
             }
             handlers::select::run(session, plan, columns, parameters).await
         }
         Plan::Dml { dml, fast } => {
-            check_writable(session, dml.kind)?;
+            if !dml.table.definition.persistence.is_temporary() {
+                check_writable(session, dml.kind)?;
+            }
             match fast {
                 Some(fast) => fast.run_dml(session, dml, parameters).await,
                 None => handlers::dml::run(session, dml, parameters).await,
@@ -109,6 +114,7 @@ fn check_writable(session: &mut Session, kind: super::bind::DmlKind) -> Result<(
         super::bind::DmlKind::Insert => "INSERT",
         super::bind::DmlKind::Update => "UPDATE",
         super::bind::DmlKind::Delete => "DELETE",
+        super::bind::DmlKind::Merge => "MERGE",
     };
     handlers::check_writable(session, name)
 }

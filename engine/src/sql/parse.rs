@@ -5,6 +5,7 @@ mod alter_table;
 mod constraints;
 mod cursors;
 mod insert;
+mod merge;
 mod sequences;
 
 use std::sync::Arc;
@@ -83,6 +84,7 @@ impl<'a> Sql<'a> {
     fn of(source: &'a str, tokens: Vec<TokenWithSpan>) -> Self {
         let mut tokens = insert::insert_clauses(lock_clauses(prepared(tokens)));
         cursors::current_of(&mut tokens);
+        merge::merge_actions(&mut tokens);
         let inner = Parser::new(&DIALECT).with_recursion_limit(DEPTH_MAX).with_tokens_with_locations(tokens);
         Sql { inner, source }
     }
@@ -858,7 +860,10 @@ fn wrap(statement: ast::Statement) -> Result<Statement> {
         ast::Statement::Query(query) => match *query {
             ast::Query { with: Some(with), body, .. } if is_dml(&body) => {
                 let inner = match *body {
-                    ast::SetExpr::Insert(s) | ast::SetExpr::Update(s) | ast::SetExpr::Delete(s) => wrap(s)?,
+                    ast::SetExpr::Insert(s)
+                    | ast::SetExpr::Update(s)
+                    | ast::SetExpr::Delete(s)
+                    | ast::SetExpr::Merge(s) => wrap(s)?,
                     _ => return Err(SqlError::internal("a statement that writes has no body")),
                 };
                 Statement::With { with: Box::new(with), statement: Box::new(inner) }
@@ -868,6 +873,7 @@ fn wrap(statement: ast::Statement) -> Result<Statement> {
         ast::Statement::Insert(insert) => Statement::Insert(Box::new(insert)),
         ast::Statement::Update(update) => Statement::Update(Box::new(update)),
         ast::Statement::Delete(delete) => Statement::Delete(Box::new(delete)),
+        ast::Statement::Merge(merge) => Statement::Merge(Box::new(merge)),
         ast::Statement::Execute { name: Some(name), parameters, .. } => {
             Statement::Execute { name: super::bind::name_parts(&name)?.join("."), arguments: parameters }
         }
@@ -876,7 +882,8 @@ fn wrap(statement: ast::Statement) -> Result<Statement> {
 }
 
 fn is_dml(body: &ast::SetExpr) -> bool {
-    matches!(body, ast::SetExpr::Insert(_) | ast::SetExpr::Update(_) | ast::SetExpr::Delete(_))
+    use ast::SetExpr::{Delete, Insert, Merge, Update};
+    matches!(body, Insert(_) | Update(_) | Delete(_) | Merge(_))
 }
 
 /// What CREATE TABLE may hold that sqlparser cannot read, taken out of the tokens.

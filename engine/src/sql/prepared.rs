@@ -174,6 +174,7 @@ fn bind_statement(
         Statement::Insert(insert) => dml(binder.insert(insert)?, binder),
         Statement::Update(update) => dml(binder.update(update)?, binder),
         Statement::Delete(delete) => dml(binder.delete(delete)?, binder),
+        Statement::Merge(merge) => dml(binder.merge(merge)?, binder),
         Statement::With { with, statement } => {
             binder.with(with)?;
             bind_statement(session, context, binder, statement)

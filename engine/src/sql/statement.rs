@@ -14,6 +14,7 @@ pub(crate) enum Statement {
     Insert(Box<ast::Insert>),
     Update(Box<ast::Update>),
     Delete(Box<ast::Delete>),
+    Merge(Box<ast::Merge>),
     /// WITH before INSERT, UPDATE or DELETE.
     With {
         with: Box<ast::With>,

@@ -2,6 +2,7 @@
 
 use std::pin::pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicI32, Ordering};
 use std::time::Duration;
 
 use datafusion::arrow::array::RecordBatch;
@@ -22,6 +23,9 @@ use crate::files::TempDir;
 
 /// The stack of the server's threads.
 const STACK_BYTES: usize = 8 << 20;
+
+/// As in a server, no two sessions have one pid.
+static PIDS: AtomicI32 = AtomicI32::new(1);
 
 /// An open engine; closed, and its directory removed, with the value.
 pub(crate) struct Engine {
@@ -78,7 +82,7 @@ impl Client {
             user: "postgres".to_owned(),
             database: database.to_owned(),
             settings: Vec::new(),
-            pid: 1,
+            pid: PIDS.fetch_add(1, Ordering::Relaxed),
             client_address: None,
             peers: None,
         };

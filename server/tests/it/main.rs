@@ -8,6 +8,7 @@
 mod answer;
 mod client;
 mod files;
+mod history;
 mod isolation;
 mod ops;
 mod script;

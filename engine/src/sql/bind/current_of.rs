@@ -29,6 +29,9 @@ impl Binder<'_> {
         };
         let (oid, name) = (table.definition.oid, &table.definition.name);
         let state = |message: String| SqlError::new(SqlState::INVALID_CURSOR_STATE, message);
+        if found.held {
+            return Err(state(format!("cursor \"{cursor}\" is held from a previous transaction")));
+        }
         if found.tables.iter().filter(|t| **t == oid).count() != 1 {
             return Err(state(format!("cursor \"{cursor}\" is not a simply updatable scan of table \"{name}\"")));
         }

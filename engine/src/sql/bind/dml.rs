@@ -15,6 +15,7 @@ use kalamdb_catalog::{CachedTableData, ColumnDefinition, PgType, Result, SqlErro
 use super::conflict::BoundConflict;
 use super::current_of::cursor_of;
 use super::defaults::{Overriding, has_generated, overriding_of, takes_value};
+use super::merge::MergeAction;
 use super::scope::{Clause, Relation, Scope, ScopeColumn};
 use super::select::{BoundQuery, Env, Target};
 use super::subquery::Apply;
@@ -32,6 +33,7 @@ pub(crate) enum DmlKind {
     Insert,
     Update,
     Delete,
+    Merge,
 }
 
 /// Columns that name the target's row in the plan of an UPDATE or DELETE, before the keys of other tables' rows.
@@ -50,6 +52,8 @@ pub(crate) struct BoundDml {
     pub returning: Option<Vec<Column>>,
     /// ON CONFLICT.
     pub conflict: Option<Box<BoundConflict>>,
+    /// MERGE's, by their numbers.
+    pub actions: Vec<MergeAction>,
     /// For statements that `fast` may serve: no subquery, no FROM.
     pub simple: Option<Box<SimpleDml>>,
 }
@@ -99,7 +103,17 @@ impl Binder<'_> {
         let simple = rows
             .filter(|_| conflict.is_none())
             .map(|rows| Box::new(SimpleDml { filter: None, rows, returning: exprs }));
-        Ok(BoundDml { kind: DmlKind::Insert, table, plan, mark: 0, others: Vec::new(), returning, conflict, simple })
+        Ok(BoundDml {
+            kind: DmlKind::Insert,
+            table,
+            plan,
+            mark: 0,
+            others: Vec::new(),
+            returning,
+            conflict,
+            actions: Vec::new(),
+            simple,
+        })
     }
 
     /// The table a statement writes: never a view or a system table.
@@ -142,7 +156,11 @@ impl Binder<'_> {
     }
 
     /// Positions (in live order) of the columns an INSERT names, or all.
-    fn insert_columns(&mut self, table: &CachedTableData, names: &[ast::ObjectName]) -> Result<Option<Vec<usize>>> {
+    pub(super) fn insert_columns(
+        &mut self,
+        table: &CachedTableData,
+        names: &[ast::ObjectName],
+    ) -> Result<Option<Vec<usize>>> {
         if names.is_empty() {
             return Ok(None);
         }
@@ -290,7 +308,11 @@ impl Binder<'_> {
     }
 
     /// All live columns: the values given, defaults for the rest.
-    fn complete_row(&mut self, columns: &[ColumnDefinition], given: Vec<(usize, Typed)>) -> Result<Vec<Typed>> {
+    pub(super) fn complete_row(
+        &mut self,
+        columns: &[ColumnDefinition],
+        given: Vec<(usize, Typed)>,
+    ) -> Result<Vec<Typed>> {
         let mut row: Vec<Option<Typed>> = vec![None; columns.len()];
         for (i, typed) in given {
             row[i] = Some(typed);
@@ -351,6 +373,7 @@ impl Binder<'_> {
             others,
             returning,
             conflict: None,
+            actions: Vec::new(),
             simple,
         })
     }
@@ -403,6 +426,7 @@ impl Binder<'_> {
             others,
             returning,
             conflict: None,
+            actions: Vec::new(),
             simple,
         })
     }
@@ -606,7 +630,7 @@ fn wrong_type(column: &ColumnDefinition, ty: PgType) -> SqlError {
     .hint("You will need to rewrite or cast the expression.")
 }
 
-fn check_width(given: usize, wanted: usize, listed: bool) -> Result<()> {
+pub(super) fn check_width(given: usize, wanted: usize, listed: bool) -> Result<()> {
     if given > wanted {
         return Err(SqlError::new(SqlState::SYNTAX_ERROR, "INSERT has more expressions than target columns"));
     }

@@ -128,6 +128,9 @@ impl Binder<'_> {
         }
         match found {
             Some(column) => Ok(self.noted(column.typed, position)),
+            None if name.starts_with(super::CURRENT_OF) => {
+                Err(SqlError::new(SqlState::SYNTAX_ERROR, "syntax error at or near \"OF\""))
+            }
             None => {
                 Err(SqlError::new(SqlState::UNDEFINED_COLUMN, format!("column \"{name}\" does not exist")).at(position))
             }

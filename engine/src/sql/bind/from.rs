@@ -332,12 +332,12 @@ impl Binder<'_> {
             }
         };
         let path = functions::search_path(self.session);
-        kalamdb_catalog::name::resolve_relation(&self.catalog, self.session.database, &path, schema, name).ok_or_else(
-            || {
+        let found = schema.map(|s| functions::schema_named(self.session, s));
+        kalamdb_catalog::name::resolve_relation(&self.catalog, self.session.database, &path, found.as_deref(), name)
+            .ok_or_else(|| {
                 let shown = schema.map_or_else(|| name.clone(), |s| format!("{s}.{name}"));
                 SqlError::new(SqlState::UNDEFINED_TABLE, format!("relation \"{shown}\" does not exist"))
-            },
-        )
+            })
     }
 
     fn item_of_table(

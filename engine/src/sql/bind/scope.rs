@@ -108,6 +108,8 @@ pub(crate) enum Clause {
     Window,
     /// WHERE of COPY FROM
     CopyWhere,
+    /// WHEN ... AND of MERGE
+    MergeWhen,
     Check,
     /// GENERATED ALWAYS AS
     Generated,
@@ -134,6 +136,7 @@ impl Clause {
             Clause::Filter => "FILTER",
             Clause::Window => "window definitions",
             Clause::CopyWhere => "COPY FROM WHERE conditions",
+            Clause::MergeWhen => "MERGE WHEN conditions",
             Clause::Check => "check constraints",
             Clause::Generated => "column generation expressions",
             Clause::IndexExpression => "index expressions",

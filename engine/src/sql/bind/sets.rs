@@ -121,6 +121,7 @@ pub(super) fn check_place(clause: Clause) -> Result<()> {
         | Clause::Limit
         | Clause::Offset
         | Clause::CopyWhere
+        | Clause::MergeWhen
         | Clause::Check
         | Clause::Generated
         | Clause::IndexExpression

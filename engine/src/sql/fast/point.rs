@@ -4,6 +4,7 @@ use datafusion::arrow::datatypes::DataType;
 use datafusion::common::tree_node::TreeNode;
 use datafusion::logical_expr::utils::split_conjunction;
 use datafusion::logical_expr::{BinaryExpr, Expr, Operator};
+use kalamdb_catalog::index::IndexDefinition;
 use kalamdb_catalog::{CachedTableData, PgType, Result, StorageId};
 
 use super::compile::{Compiled, Compiler, Inputs};
@@ -66,13 +67,79 @@ impl Point {
 
     /// Whether the row with the key also fulfils the other conditions.
     pub(super) fn matches(&self, inputs: &Inputs<'_>) -> Result<bool> {
-        for condition in &self.filter {
-            if !matches!(condition.value(inputs, PgType::BOOL)?, Value::Bool(true)) {
-                return Ok(false);
+        all_true(&self.filter, inputs)
+    }
+}
+
+/// A WHERE that gives every column of an index a value.
+pub(super) struct IndexPoint {
+    storage: StorageId,
+    /// In the index's order, each with its own: descending, NULLs first.
+    keys: Vec<(KeyPart, bool, bool)>,
+    /// What else has to be true.
+    filter: Vec<Compiled>,
+}
+
+impl IndexPoint {
+    /// Through a unique index if one serves.
+    pub(super) fn compile(compiler: &Compiler<'_>, table: &CachedTableData, filter: &Expr) -> Option<IndexPoint> {
+        if filter.is_volatile() {
+            return None;
+        }
+        let indexes = table.definition.indexes.iter().filter(|i| i.predicate.is_none());
+        let (unique, others): (Vec<_>, Vec<_>) = indexes.partition(|i| i.unique);
+        unique.into_iter().chain(others).find_map(|index| Self::through(compiler, table, index, filter))
+    }
+
+    fn through(
+        compiler: &Compiler<'_>,
+        table: &CachedTableData,
+        index: &IndexDefinition,
+        filter: &Expr,
+    ) -> Option<IndexPoint> {
+        let definition = &table.definition;
+        let mut conditions = split_conjunction(filter);
+        let mut keys = Vec::with_capacity(index.columns.len());
+        for indexed in &index.columns {
+            let column = &definition.columns[indexed.position()?];
+            if !compare::sorts_natively(column.ty) {
+                return None;
+            }
+            let live = live_position(table, &column.name)?;
+            let equation = |e: &&Expr| key_part(compiler, e, live, column.ty);
+            let (at, part) = conditions.iter().enumerate().find_map(|(at, e)| Some((at, equation(e)?)))?;
+            conditions.remove(at);
+            keys.push((part, indexed.descending, indexed.nulls_first));
+        }
+        let filter = conditions.into_iter().map(|e| compiler.compile_as(e, PgType::BOOL)).collect::<Option<_>>()?;
+        Some(IndexPoint { storage: index.storage, keys, filter })
+    }
+
+    /// What the entries of the rows begin with; None if there can be no row.
+    pub(super) fn prefix(&self, inputs: &Inputs<'_>) -> Result<Option<Vec<u8>>> {
+        let mut key = self.storage.to_be_bytes().to_vec();
+        for (part, descending, nulls_first) in &self.keys {
+            match narrowed(part.value.value(inputs, part.given)?, part.ty) {
+                None | Some(Value::Null) => return Ok(None),
+                Some(value) => keys::push_index_value(&mut key, part.ty, &value, *descending, *nulls_first),
             }
         }
-        Ok(true)
+        Ok(Some(key))
     }
+
+    /// Whether a row fulfils the other conditions.
+    pub(super) fn matches(&self, inputs: &Inputs<'_>) -> Result<bool> {
+        all_true(&self.filter, inputs)
+    }
+}
+
+fn all_true(conditions: &[Compiled], inputs: &Inputs<'_>) -> Result<bool> {
+    for condition in conditions {
+        if !matches!(condition.value(inputs, PgType::BOOL)?, Value::Bool(true)) {
+            return Ok(false);
+        }
+    }
+    Ok(true)
 }
 
 /// What a condition says the key column `live` equals.

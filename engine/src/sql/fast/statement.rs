@@ -10,7 +10,7 @@ use futures::stream;
 use kalamdb_catalog::{CachedTableData, Result, SqlError, TableKind};
 
 use super::compile::{Columns, Compiled, Compiler, Inputs, Row};
-use super::point::Point;
+use super::point::{IndexPoint, Point};
 use crate::session::{Session, SessionContext};
 use crate::sql::bind::{Binder, BoundDml, DmlKind, SimpleDml, SimpleSelect};
 use crate::sql::handlers::dml::{finish, respond};
@@ -18,8 +18,12 @@ use crate::sql::handlers::target::Target;
 use crate::sql::index_entries::RowValues;
 use crate::sql::plan::batch_of_one;
 use crate::sql::{Response, RowStream};
+use crate::storage::keys;
 use crate::txn::{LockMode, RowState};
 use crate::types::Value;
+
+/// Rows that are read one by one through an index; more are read by the query engine.
+const ROWS_MAX: usize = 64;
 
 /// A statement compiled for its table. Good for one catalog.
 pub(crate) struct Fast {
@@ -30,6 +34,10 @@ pub(crate) struct Fast {
 enum Action {
     Select {
         point: Point,
+        shown: Shown,
+    },
+    SelectByIndex {
+        point: IndexPoint,
         shown: Shown,
     },
     Insert {
@@ -58,10 +66,14 @@ impl Fast {
     /// None: the statement goes the generic way.
     pub(crate) fn select(binder: &Binder<'_>, select: &SimpleSelect) -> Option<Fast> {
         let table = binder.catalog.table(select.table)?;
-        Fast::compile(binder.session, table, |compiler| {
-            let point = Point::compile(&compiler, table, select.filter.as_ref()?)?;
+        let target = Target::bare(binder.session, table).ok()?;
+        Fast::compile(binder.session, target, table, |compiler| {
+            let filter = select.filter.as_ref()?;
             let shown = Shown::compile(&compiler, &select.outputs)?;
-            Some(Action::Select { point, shown })
+            match Point::compile(&compiler, table, filter) {
+                Some(point) => Some(Action::Select { point, shown }),
+                None => Some(Action::SelectByIndex { point: IndexPoint::compile(&compiler, table, filter)?, shown }),
+            }
         })
     }
 
@@ -69,7 +81,9 @@ impl Fast {
     pub(crate) fn dml(binder: &Binder<'_>, dml: &BoundDml) -> Option<Fast> {
         let simple = dml.simple.as_deref()?;
         let returns = dml.returning.is_some();
-        Fast::compile(binder.session, &dml.table, |compiler| match dml.kind {
+        let target = Target::of(binder.session, &dml.table).ok()?;
+        Fast::compile(binder.session, target, &dml.table, |compiler| match dml.kind {
+            DmlKind::Merge => None,
             DmlKind::Insert => insert(compiler, simple, returns),
             DmlKind::Update => update(compiler, &dml.table, simple, returns),
             DmlKind::Delete => {
@@ -82,6 +96,7 @@ impl Fast {
 
     fn compile<'a>(
         session: &'a Arc<SessionContext>,
+        target: Target,
         table: &'a Arc<CachedTableData>,
         action: impl FnOnce(Compiler<'_>) -> Option<Action>,
     ) -> Option<Fast> {
@@ -89,7 +104,6 @@ impl Fast {
         if definition.kind != TableKind::Shared {
             return None;
         }
-        let target = Target::of(session, table).ok()?;
         let layout = target.layout();
         let action = action(Compiler { session, types: layout.types(), columns: Columns::Table(table) })?;
         // A key is made of values only after their NOT NULL check.
@@ -100,10 +114,12 @@ impl Fast {
         Some(Fast { target, action })
     }
 
-    /// The rows of a SELECT: one or none.
-    pub(crate) fn run_select(&self, session: &mut Session, parameters: &[ScalarValue]) -> Result<RowStream> {
-        let Action::Select { point, shown } = &self.action else {
-            return Err(SqlError::internal("a statement that writes is run as a query"));
+    /// The rows of a SELECT; None if they are many, and the generic way is the better one.
+    pub(crate) fn run_select(&self, session: &mut Session, parameters: &[ScalarValue]) -> Result<Option<RowStream>> {
+        let (point, shown) = match &self.action {
+            Action::Select { point, shown } => (point, shown),
+            Action::SelectByIndex { point, shown } => return self.select_by_index(session, point, shown, parameters),
+            _ => return Err(SqlError::internal("a statement that writes is run as a query")),
         };
         let inputs = self.inputs(Row::None, parameters);
         let mut batch = None;
@@ -115,7 +131,40 @@ impl Fast {
                 batch = Some(Ok(shown.batch(&inputs)?));
             }
         }
-        Ok(Box::pin(stream::iter(batch)))
+        Ok(Some(Box::pin(stream::iter(batch))))
+    }
+
+    fn select_by_index(
+        &self,
+        session: &mut Session,
+        point: &IndexPoint,
+        shown: &Shown,
+        parameters: &[ScalarValue],
+    ) -> Result<Option<RowStream>> {
+        let mut batches = Vec::new();
+        if let Some(prefix) = point.prefix(&self.inputs(Row::None, parameters))? {
+            let reader = session.open_transaction()?.reader();
+            let end = keys::prefix_end(&prefix);
+            let mut entries = reader.scan(prefix, end, false);
+            let mut found = 0;
+            while let Some(entry) = entries.next()? {
+                found += 1;
+                if found > ROWS_MAX {
+                    return Ok(None);
+                }
+                let row_key = keys::row_of_entry(entry.key, entry.row);
+                let row_key = row_key.ok_or_else(|| SqlError::internal("an index's entry is damaged"))?;
+                let mut key = self.target.reference().storage.to_be_bytes().to_vec();
+                key.extend_from_slice(row_key);
+                let row = reader.get(&key)?;
+                let row = row.ok_or_else(|| SqlError::internal("an index has an entry without a row"))?;
+                let inputs = self.inputs(Row::Stored(&row), parameters);
+                if point.matches(&inputs)? {
+                    batches.push(Ok(shown.batch(&inputs)?));
+                }
+            }
+        }
+        Ok(Some(Box::pin(stream::iter(batches))))
     }
 
     /// Carries out an INSERT, UPDATE or DELETE. The caller has seen to it that the transaction may write.
@@ -131,7 +180,9 @@ impl Fast {
                 let shown = self.change(session, point, parameters).await?;
                 respond(dml, usize::from(shown.is_some()), shown.flatten().into_iter().collect())
             }
-            Action::Select { .. } => Err(SqlError::internal("a query is run as a statement that writes")),
+            Action::Select { .. } | Action::SelectByIndex { .. } => {
+                Err(SqlError::internal("a query is run as a statement that writes"))
+            }
         }
     }
 
@@ -213,7 +264,7 @@ impl Fast {
                     shown = returning.as_ref().map(|r| r.batch(&inputs)).transpose()?;
                     self.target.delete(&mut writes, &key, &row)?
                 }
-                Action::Select { .. } | Action::Insert { .. } => {
+                Action::Select { .. } | Action::SelectByIndex { .. } | Action::Insert { .. } => {
                     return Err(SqlError::internal("a statement without a row to change"));
                 }
             };

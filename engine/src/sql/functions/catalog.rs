@@ -44,6 +44,11 @@ pub fn search_path(session: &SessionContext) -> Vec<String> {
     first.into_iter().chain(path.into_iter().map(resolve)).collect()
 }
 
+/// The schema that a name means: `pg_temp` is the session's own.
+pub fn schema_named(session: &SessionContext, name: &str) -> String {
+    if name == "pg_temp" { session.temporary_schema() } else { name.to_owned() }
+}
+
 /// The name of a relation or index, qualified unless the search path finds it.
 pub(super) fn relation_name(oid: Oid, session: &SessionContext) -> Option<String> {
     let catalog = session.catalog();

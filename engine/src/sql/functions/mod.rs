@@ -31,7 +31,7 @@ use std::sync::LazyLock;
 use datafusion::arrow::array::ArrayRef;
 use kalamdb_catalog::{PgType, Result};
 
-pub use catalog::{parse_type_name, reg_in, reg_out, search_path};
+pub use catalog::{parse_type_name, reg_in, reg_out, schema_named, search_path};
 pub(crate) use ordered_set::{collect_array, mode, percentile_cont, percentile_disc};
 pub(crate) use record::{make_record, record_field, record_not_null, record_null};
 pub(crate) use special::row_count;

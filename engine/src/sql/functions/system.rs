@@ -61,8 +61,8 @@ pub(super) static FUNCTIONS: &[FnDef] = &[
     FnDef::new(2034, "pg_conf_load_time", &[], TIMESTAMPTZ, started_at).stable(),
     FnDef::new(3163, "pg_trigger_depth", &[], INT4, |c, _| constant(c, Some(0_i32))).stable(),
     FnDef::new(3376, "pg_safe_snapshot_blocking_pids", &[INT4], PgType::INT4_ARRAY, |_, a| no_pids(a)).volatile(),
-    FnDef::new(2854, "pg_my_temp_schema", &[], OID, |c, _| constant(c, Some(0_u32))).stable(),
-    FnDef::new(2855, "pg_is_other_temp_schema", &[OID], BOOL, |_, a| map1::<u32, bool>(a, |_| Ok(false))).stable(),
+    FnDef::new(2854, "pg_my_temp_schema", &[], OID, my_temporary_schema).stable(),
+    FnDef::new(2855, "pg_is_other_temp_schema", &[OID], BOOL, other_temporary_schema).stable(),
 
     FnDef::new(2196, "inet_client_addr", &[], PgType::INET, |c, _| constant(c, address(c))).stable().called_on_null(),
     FnDef::new(2197, "inet_client_port", &[], INT4, |c, _| constant::<i32>(c, None)).stable().called_on_null(),
@@ -91,7 +91,7 @@ pub(super) static FUNCTIONS: &[FnDef] = &[
     FnDef::new(1932, "pg_stat_get_tuples_updated", &[OID], INT8, |_, a| map1::<u32, i64>(a, |_| Ok(0))).stable(),
     FnDef::new(1933, "pg_stat_get_tuples_deleted", &[OID], INT8, |_, a| map1::<u32, i64>(a, |_| Ok(0))).stable(),
 
-    FnDef::new(3298, "row_security_active", &[OID], BOOL, |_, a| map1::<u32, bool>(a, |_| Ok(false))).stable(),
+    FnDef::new(3298, "row_security_active", &[OID], BOOL, other_temporary_schema).stable(),
     FnDef::new(3842, "pg_relation_is_updatable", &[REGCLASS, BOOL], INT4, relation_is_updatable).stable(),
     FnDef::new(3843, "pg_column_is_updatable", &[REGCLASS, INT2, BOOL], BOOL, |c, a| {
         opt2::<u32, i16, bool>(&a[..2], |oid, column| Ok(Some(column > 0 && is_table(c, oid))))
@@ -322,6 +322,18 @@ fn column_size(call: &Call<'_>, args: &[ArrayRef]) -> Result<ArrayRef> {
         }
     }
     Ok(Arc::new(out.finish()))
+}
+
+fn my_temporary_schema(call: &Call<'_>, _: &[ArrayRef]) -> Result<ArrayRef> {
+    let (session, catalog) = (call.session, call.session.catalog());
+    let found = catalog.schema_by_name(session.database, &session.temporary_schema());
+    constant(call, Some(found.map_or(0, |s| s.oid)))
+}
+
+fn other_temporary_schema(call: &Call<'_>, args: &[ArrayRef]) -> Result<ArrayRef> {
+    let (own, catalog) = (call.session.temporary_schema(), call.session.catalog());
+    let prefix = crate::sql::handlers::temporary::SCHEMA_PREFIX;
+    map1::<u32, bool>(args, |oid| Ok(catalog.schema(oid).is_some_and(|s| s.name.starts_with(prefix) && s.name != own)))
 }
 
 #[cfg(test)]

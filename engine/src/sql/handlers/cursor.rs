@@ -60,7 +60,7 @@ pub(crate) async fn declare(
         return Err(SqlError::new(SqlState::FEATURE_NOT_SUPPORTED, message));
     }
     if locks {
-        super::check_writable(session, "DECLARE CURSOR ... FOR UPDATE")?;
+        super::check_writable(session, "SELECT FOR UPDATE")?;
     }
     session.lock_tables(&tables_locks).await?;
     let scroll = declare.scroll.unwrap_or_else(|| !locks && goes_back(&bound.plan));

@@ -11,7 +11,7 @@ use crate::session::Session;
 use crate::sql::Response;
 use crate::sql::bind::{Binder, Parameters, name_parts, name_span};
 use crate::sql::execute::complete;
-use crate::sql::functions::search_path;
+use crate::sql::functions::{schema_named, search_path};
 use crate::sql::prepared::PreparedStatement;
 use crate::sql::statement::{Reindexed, Statement as Own};
 use crate::storage::catalog_store;
@@ -362,7 +362,7 @@ pub(crate) fn named_schema(session: &Session, name: &str) -> Result<Arc<SchemaDe
     let context = session.context();
     context
         .catalog()
-        .schema_by_name(context.database, name)
+        .schema_by_name(context.database, &schema_named(context, name))
         .cloned()
         .ok_or_else(|| SqlError::new(SqlState::INVALID_SCHEMA_NAME, format!("schema \"{name}\" does not exist")))
 }

@@ -16,7 +16,7 @@ use super::upsert::Upsert;
 use crate::context::AppContext;
 use crate::providers::{GivenRow, Substitute};
 use crate::session::Session;
-use crate::sql::bind::{BoundDml, DmlKind, IDENTITY};
+use crate::sql::bind::{BoundDml, DmlKind, IDENTITY, MERGE_IDENTITY};
 use crate::sql::index_entries::RowValues;
 use crate::sql::plan::StatementContext;
 use crate::sql::{Column, Response};
@@ -48,6 +48,7 @@ pub(super) async fn collect(
         match (dml.kind, &upsert) {
             (DmlKind::Insert, Some(upsert)) => upsert.rows(session, target, writes, &batch, &mut done).await?,
             (DmlKind::Insert, None) => insert_rows(session, target, writes, dml, &batch, &mut done).await?,
+            (DmlKind::Merge, _) => super::merge::rows(session, target, writes, &again, &batch, &mut done).await?,
             (DmlKind::Update | DmlKind::Delete, _) => change_rows(target, writes, &again, &batch, &mut done).await?,
         }
     }
@@ -74,9 +75,9 @@ impl Done {
 
 /// Looks again at a row that another transaction has changed: the statement's query, with the row as it is now in place
 /// of its table, and everything else as the statement's snapshot has it (manual, section 13.2.1).
-struct Again<'a> {
+pub(super) struct Again<'a> {
     app: Arc<AppContext>,
-    dml: &'a BoundDml,
+    pub(super) dml: &'a BoundDml,
     parameters: &'a [ScalarValue],
     statement: Arc<StatementContext>,
 }
@@ -84,9 +85,19 @@ struct Again<'a> {
 impl Again<'_> {
     /// A row's new values, in a batch of one; None if it does not fulfil the conditions any more. The rows it has been joined
     /// with are those of the batch.
-    async fn look(&self, batch: &RecordBatch, row: usize, newest: GivenRow) -> Result<Option<RecordBatch>> {
-        let mut substitutes = vec![Substitute { mark: self.dml.mark, row: Some(newest) }];
-        for (mark, column) in self.dml.others.iter().zip(&batch.columns()[IDENTITY..]) {
+    pub(super) async fn look(&self, batch: &RecordBatch, row: usize, newest: GivenRow) -> Result<Option<RecordBatch>> {
+        self.run(batch, row, Some(newest)).await
+    }
+
+    /// The same for a row that has gone: the rows it had been joined with, alone.
+    pub(super) async fn without(&self, batch: &RecordBatch, row: usize) -> Result<Option<RecordBatch>> {
+        self.run(batch, row, None).await
+    }
+
+    async fn run(&self, batch: &RecordBatch, row: usize, newest: Option<GivenRow>) -> Result<Option<RecordBatch>> {
+        let mut substitutes = vec![Substitute { mark: self.dml.mark, row: newest }];
+        let first = if self.dml.kind == DmlKind::Merge { MERGE_IDENTITY } else { IDENTITY };
+        for (mark, column) in self.dml.others.iter().zip(&batch.columns()[first..]) {
             let keys = column.as_binary::<i32>();
             let key = keys.is_valid(row).then(|| keys.value(row));
             substitutes.push(Substitute::seen(&self.statement.reader, *mark, key)?);
@@ -108,6 +119,7 @@ pub(crate) fn respond(dml: &BoundDml, count: usize, shown: Vec<RecordBatch>) -> 
         DmlKind::Insert => "INSERT 0",
         DmlKind::Update => "UPDATE",
         DmlKind::Delete => "DELETE",
+        DmlKind::Merge => "MERGE",
     };
     match &dml.returning {
         None => Ok(Response::Complete { tag: format!("{tag} {count}") }),

@@ -27,7 +27,10 @@ use crate::types::Value;
 /// A foreign key of a table that is written to.
 pub(crate) struct Reference {
     pub(super) constraint: Oid,
-    name: String,
+    pub(crate) name: String,
+    validated: bool,
+    is_key: bool,
+    target: Arc<CachedTableData>,
     full: bool,
     parts: Vec<Part>,
     /// Of the table or index referred to.
@@ -82,6 +85,9 @@ impl Reference {
         Ok(Reference {
             constraint: constraint.oid,
             name: constraint.name.clone(),
+            validated: constraint.validated,
+            is_key: primary,
+            target: Arc::new(CachedTableData::new(target.clone())),
             full: key.full,
             parts,
             storage: if primary { target.storage } else { index.storage },
@@ -126,6 +132,19 @@ impl Reference {
             }
         }
         Ok(Some(key))
+    }
+}
+
+/// True if a stored row refers to a row that is there, or to none, or need not.
+pub(crate) fn referred_to(
+    reader: &TxnReader,
+    target: &Target,
+    reference: &Reference,
+    row: &RowValues<'_>,
+) -> Result<bool> {
+    match reference.key(target, row)? {
+        Some(key) if reference.validated => Ok(find(reader, &reference.target, reference.is_key, &key)?.is_some()),
+        _ => Ok(true),
     }
 }
 

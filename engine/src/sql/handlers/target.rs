@@ -36,8 +36,8 @@ pub(crate) struct Target {
     checks: Vec<Check>,
     /// Generated columns: live positions and how they are made.
     generated: Vec<(usize, Arc<dyn PhysicalExpr>)>,
-    pub(super) indexes: Vec<IndexEntries>,
-    pub(super) references: Vec<Reference>,
+    pub(crate) indexes: Vec<IndexEntries>,
+    pub(crate) references: Vec<Reference>,
     pub(super) referenced: Vec<Referenced>,
     /// Of a batch of rows that expressions are evaluated over.
     row: SchemaRef,
@@ -58,6 +58,13 @@ impl Target {
     }
 
     pub(crate) fn of(session: &Arc<SessionContext>, table: &Arc<CachedTableData>) -> Result<Target> {
+        let mut target = Target::bare(session, table)?;
+        target.compile()?;
+        Ok(target)
+    }
+
+    /// A table that is only read.
+    pub(crate) fn bare(session: &Arc<SessionContext>, table: &Arc<CachedTableData>) -> Result<Target> {
         let definition = &table.definition;
         let layout = Arc::new(RowLayout::new(definition)?);
         let live: Vec<usize> = definition.live_columns().map(|(i, _)| i).collect();
@@ -72,7 +79,7 @@ impl Target {
             .collect::<Result<Vec<_>>>()?;
         let types: Vec<PgType> = definition.live_columns().map(|(_, c)| c.ty).collect();
         let not_null = definition.live_columns().enumerate().filter(|(_, (_, c))| c.not_null);
-        let mut target = Target {
+        Ok(Target {
             table: Arc::clone(table),
             reference: TableRef::new(Arc::clone(&layout)),
             not_null: not_null.map(|(live, _)| live).collect(),
@@ -86,9 +93,7 @@ impl Target {
             references: Vec::new(),
             referenced: Vec::new(),
             session: Arc::clone(session),
-        };
-        target.compile()?;
-        Ok(target)
+        })
     }
 
     /// Makes ready what is computed from rows.
@@ -218,6 +223,24 @@ impl Target {
             }
         }
         Ok(())
+    }
+
+    /// The same for a stored row: constraints NOT VALID do not hold for all of them.
+    pub(crate) fn check_stored(&self, row: &RowValues<'_>) -> Result<()> {
+        self.check_not_null(row)?;
+        let batch = row.batch(&self.row, &self.types)?;
+        for check in self.checks.iter().filter(|c| self.is_validated(&c.name)) {
+            let holds = evaluate(&check.condition, &batch)?;
+            let holds = holds.as_boolean();
+            if holds.is_valid(0) && !holds.value(0) {
+                return Err(self.check_violation(check, row));
+            }
+        }
+        Ok(())
+    }
+
+    fn is_validated(&self, constraint: &str) -> bool {
+        self.table.definition.constraints.iter().any(|c| c.name == constraint && c.validated)
     }
 
     pub(super) fn check_not_null(&self, row: &RowValues<'_>) -> Result<()> {

@@ -132,7 +132,7 @@ fn class_in(text: &str, session: &SessionContext) -> Result<Oid> {
     let catalog = session.catalog();
     let parts = split_qualified(text)?;
     let in_schema = |schema: &str, name: &str| {
-        let found = catalog.schema_by_name(session.database, schema);
+        let found = catalog.schema_by_name(session.database, &super::schema_named(session, schema));
         let schema = found.ok_or_else(|| missing(SqlState::INVALID_SCHEMA_NAME, "schema", schema))?.oid;
         Ok(relation_in(&catalog, &[schema], name))
     };
