@@ -113,6 +113,55 @@ def transactions(connection):
     connection.commit()
 
 
+def exported_snapshots(connection):
+    def code(other, statement):
+        try:
+            other.execute(statement)
+            return "no error"
+        except psycopg.Error as error:
+            return error.sqlstate
+
+    def take_over(name, mode="REPEATABLE READ"):
+        other.rollback()
+        other.execute(f"SET TRANSACTION ISOLATION LEVEL {mode}")
+        return code(other, f"SET TRANSACTION SNAPSHOT '{name}'")
+
+    count = "SELECT count(*) FROM drv_psycopg_snap"
+    with psycopg.connect(host=HOST, port=PORT, user=USER, dbname=DATABASE) as other:
+        other.execute("CREATE TABLE drv_psycopg_snap (id int PRIMARY KEY)")
+        other.commit()
+        connection.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
+        connection.execute(count)
+        other.execute("INSERT INTO drv_psycopg_snap VALUES (1)")
+        other.commit()
+        snapshot = connection.execute("SELECT pg_export_snapshot()").fetchone()[0]
+        second = connection.execute("SELECT pg_export_snapshot()").fetchone()[0]
+        equal("snapshots have names of their own", snapshot == second, False)
+        equal("snapshot taken over", take_over(snapshot), "no error")
+        equal("what it shows", other.execute(count).fetchone(), (0,))
+        equal("and goes on showing", other.execute(count).fetchone(), (0,))
+        equal("conflict with a later commit", code(other, "DELETE FROM drv_psycopg_snap"), "no error")
+        equal("insert of a key committed since", code(other, "INSERT INTO drv_psycopg_snap VALUES (1)"), "23505")
+        equal("snapshot of lower isolation", take_over(snapshot, "SERIALIZABLE"), "0A000")
+        equal("snapshot under read committed", take_over(snapshot, "READ COMMITTED"), "0A000")
+        equal("second snapshot", take_over(second), "no error")
+        other.execute("SAVEPOINT s")
+        equal("export inside a savepoint", code(other, "SELECT pg_export_snapshot()"), "25001")
+        connection.commit()
+        equal("still held by who took it over", take_over(second), "22023")
+        other.rollback()
+        equal("newest again", other.execute(count).fetchone(), (1,))
+        other.rollback()
+        connection.execute("SET TRANSACTION ISOLATION LEVEL SERIALIZABLE READ ONLY")
+        snapshot = connection.execute("SELECT pg_export_snapshot()").fetchone()[0]
+        equal("read-only snapshot to write from", take_over(snapshot, "SERIALIZABLE"), "0A000")
+        equal("read-only snapshot to read from", take_over(snapshot, "SERIALIZABLE READ ONLY"), "no error")
+        equal("what it shows", other.execute(count).fetchone(), (1,))
+        other.rollback()
+        connection.rollback()
+        other.execute("DROP TABLE drv_psycopg_snap")
+
+
 def pipeline(connection):
     with connection.pipeline():
         cursors = [connection.execute("SELECT %s::int4 + 1", [i]) for i in range(10)]
@@ -148,7 +197,7 @@ def main():
         equal("server version", connection.info.server_version // 10000, 15)
         connection.execute("DROP TABLE IF EXISTS drv_psycopg")
         connection.execute("DROP TABLE IF EXISTS drv_psycopg_copy")
-        for check in (types, statements, copy, transactions, pipeline, cancel):
+        for check in (types, statements, copy, transactions, exported_snapshots, pipeline, cancel):
             check(connection)
         connection.execute("DROP TABLE drv_psycopg")
         connection.execute("DROP TABLE drv_psycopg_copy")

@@ -4,13 +4,15 @@ use std::fmt;
 use std::sync::Arc;
 
 use datafusion::arrow::array::{RecordBatch, RecordBatchOptions};
+use datafusion::arrow::compute::SortOptions;
 use datafusion::arrow::datatypes::SchemaRef;
 use datafusion::common::Statistics;
 use datafusion::common::stats::Precision;
 use datafusion::common::tree_node::TreeNodeRecursion;
 use datafusion::common::{DataFusionError, Result as DfResult};
 use datafusion::execution::{SendableRecordBatchStream, TaskContext};
-use datafusion::physical_expr::{EquivalenceProperties, PhysicalExpr};
+use datafusion::physical_expr::expressions::Column;
+use datafusion::physical_expr::{EquivalenceProperties, PhysicalExpr, PhysicalSortExpr};
 use datafusion::physical_plan::execution_plan::{Boundedness, EmissionType};
 use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
 use datafusion::physical_plan::{DisplayAs, DisplayFormatType, ExecutionPlan, Partitioning, PlanProperties};
@@ -142,9 +144,11 @@ impl ScanExec {
         if !wanted.iter().all(native) {
             return None;
         }
+        let properties = Arc::new(self.properties_in(order));
         let with = |way: Way, reverse: bool| ScanExec {
             source: ScanSource::Way(way, Order::Way { reverse }),
             cacheable: false,
+            properties: Arc::clone(&properties),
             ..self.clone()
         };
         if let Some(reverse) = matching(definition, way, &wanted) {
@@ -157,6 +161,21 @@ impl ScanExec {
             let way = Way::through_all(index);
             matching(definition, &way, &wanted).map(|reverse| with(way, reverse))
         })
+    }
+
+    /// Those of a scan in this order, which nodes above may count on (DISTINCT ON, windows).
+    fn properties_in(&self, order: &[(usize, bool, bool)]) -> PlanProperties {
+        let column = |(output, descending, nulls_first): &(usize, bool, bool)| {
+            let column = Arc::new(Column::new(self.schema.field(*output).name(), *output));
+            PhysicalSortExpr::new(column, SortOptions { descending: *descending, nulls_first: *nulls_first })
+        };
+        let order: Vec<PhysicalSortExpr> = order.iter().map(column).collect();
+        PlanProperties::new(
+            EquivalenceProperties::new_with_orderings(Arc::clone(&self.schema), [order]),
+            Partitioning::UnknownPartitioning(1),
+            EmissionType::Incremental,
+            Boundedness::Bounded,
+        )
     }
 
     /// True if the way leaves something out.

@@ -5,14 +5,14 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::time::Duration;
 
-use kalamdb_catalog::{Catalog, Oid, SqlError};
+use kalamdb_catalog::{Catalog, Oid, Result, SqlError};
 use parking_lot::{Mutex, RwLock};
 
 use super::cancel::CancelHandle;
 use super::cursor::RowKeys;
 use super::peers::Peers;
 use super::vars::Vars;
-use crate::txn::{LockClient, SessionLocks, TxnManager};
+use crate::txn::{Exporter, LockClient, SessionLocks, TxnManager};
 use crate::types::FormatSettings;
 
 /// Shared by a session and the plans it runs. Everything here is read while a statement runs and changed only between
@@ -41,6 +41,7 @@ pub struct SessionContext {
     vars: RwLock<Arc<Vars>>,
     format: RwLock<Arc<FormatSettings>>,
     catalog: RwLock<Arc<Catalog>>,
+    exporter: Mutex<Option<Exporter>>,
     transaction_micros: AtomicI64,
     statement_micros: AtomicI64,
     notices: RwLock<Vec<SqlError>>,
@@ -91,6 +92,7 @@ impl SessionContext {
             vars: RwLock::new(Arc::new(vars)),
             format: RwLock::new(format),
             catalog: RwLock::new(catalog),
+            exporter: Mutex::default(),
             transaction_micros: AtomicI64::new(0),
             statement_micros: AtomicI64::new(0),
             notices: RwLock::new(Vec::new()),
@@ -163,6 +165,16 @@ impl SessionContext {
 
     pub fn set_catalog(&self, catalog: Arc<Catalog>) {
         *self.catalog.write() = catalog;
+    }
+
+    /// pg_export_snapshot: the name under which others may take over the snapshot of the running statement.
+    pub(crate) fn export_snapshot(&self) -> Result<String> {
+        let exporter = self.exporter.lock().clone();
+        exporter.ok_or_else(|| SqlError::internal("no transaction is open"))?.export(self.database)
+    }
+
+    pub(crate) fn set_exporter(&self, exporter: Exporter) {
+        *self.exporter.lock() = Some(exporter);
     }
 
     /// now(): start of the transaction, microseconds since 1970.

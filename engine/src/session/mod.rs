@@ -6,6 +6,7 @@ mod cancel;
 mod context;
 mod cursor;
 mod end;
+mod modes;
 mod peers;
 mod run;
 mod vars;

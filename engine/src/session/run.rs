@@ -37,7 +37,7 @@ pub struct Session {
     /// The settings that `reported` was taken from.
     reported_of: Arc<Vars>,
     /// A block has begun and no statement has run in it: its snapshot is that of the first one.
-    fresh_block: bool,
+    pub(super) fresh_block: bool,
     /// The statement that runs is the first of its transaction.
     first_statement: bool,
     /// The statement is one of several in a query string.
@@ -295,6 +295,7 @@ impl Session {
                 txn.settle();
                 txn.set_isolation(isolation);
                 context.set_catalog(txn.catalog());
+                context.set_exporter(txn.exporter());
                 Ok(txn)
             }
             State::Idle | State::Failed(_) => Err(SqlError::internal("no transaction has been begun")),
@@ -374,49 +375,6 @@ impl Session {
             self.fresh_block = self.open_transaction().is_ok_and(|txn| !txn.has_writes());
         }
         self.set_modes(modes)
-    }
-
-    /// 25001 for modes that come too late: after the first query, or inside a savepoint (variable.c). `wanted` are the
-    /// settings as they would be.
-    pub(crate) fn check_new_modes(&mut self, wanted: &Vars) -> Result<()> {
-        let vars = self.context.vars();
-        let inside = self.open_transaction()?.savepoints() > 0;
-        let begun = self.in_block() && !self.fresh_block;
-        let late = |message: &str| Err(SqlError::new(SqlState::ACTIVE_SQL_TRANSACTION, message));
-        let level = wanted.transaction_isolation() != vars.transaction_isolation();
-        let to_write = !wanted.transaction_read_only() && vars.transaction_read_only();
-        let deferrable = wanted.transaction_deferrable() != vars.transaction_deferrable();
-        if level && begun {
-            return late("SET TRANSACTION ISOLATION LEVEL must be called before any query");
-        }
-        if level && inside {
-            return late("SET TRANSACTION ISOLATION LEVEL must not be called in a subtransaction");
-        }
-        if to_write && inside {
-            return late("cannot set transaction read-write mode inside a read-only transaction");
-        }
-        if to_write && begun {
-            return late("transaction read-write mode must be set before any query");
-        }
-        if deferrable && inside {
-            return late("SET TRANSACTION [NOT] DEFERRABLE cannot be called within a subtransaction");
-        }
-        if deferrable && begun {
-            return late("SET TRANSACTION [NOT] DEFERRABLE must be called before any query");
-        }
-        Ok(())
-    }
-
-    /// SET TRANSACTION, and the modes of BEGIN.
-    pub(crate) fn set_modes(&mut self, modes: TransactionModes) -> Result<()> {
-        let mut vars = Vars::clone(&self.context.vars());
-        for (name, value) in modes.settings() {
-            vars.set(name, Some(value), true)?;
-        }
-        self.check_new_modes(&vars)?;
-        self.open_transaction()?.set_read_only(vars.transaction_read_only());
-        self.context.set_vars(vars);
-        Ok(())
     }
 
     /// The modes of the transaction under way: what AND CHAIN begins the next one with.

@@ -1,11 +1,11 @@
 //! One statement: the exhaustive match from kind to handler.
 
 use datafusion::common::ScalarValue;
-use kalamdb_catalog::{Result, SqlError};
+use kalamdb_catalog::{Result, SqlError, SqlState};
 
 use super::Response;
 use super::handlers;
-use super::prepared::{Plan, PreparedStatement};
+use super::prepared::{BoundStatement, Plan, PreparedStatement};
 use super::statement::{Statement, TransactionCommand};
 use crate::session::Session;
 
@@ -39,6 +39,7 @@ pub(crate) async fn execute(
         Statement::SetTransaction { modes, session: whole } => {
             handlers::settings::set_transaction(session, *modes, *whole)
         }
+        Statement::SetSnapshot { name } => handlers::settings::set_snapshot(session, name),
         Statement::Set { name, value, local } => handlers::settings::set(session, name, value.as_deref(), *local),
         Statement::Reset { name } => handlers::settings::reset(session, name.as_deref()),
         Statement::Show { name } => handlers::settings::show(session, name),
@@ -86,6 +87,18 @@ async fn run_planned(
         }
         return handlers::with::run(session, &bound, parameters).await;
     }
+    let response = run_plan(session, &bound, parameters).await;
+    match &response {
+        // That a key is there may be news to what has been read.
+        Err(error) if error.code() == SqlState::UNIQUE_VIOLATION => {
+            session.open_transaction()?.check_reads()?;
+            response
+        }
+        _ => response,
+    }
+}
+
+async fn run_plan(session: &mut Session, bound: &BoundStatement, parameters: &[ScalarValue]) -> Result<Response> {
     match &bound.plan {
         Plan::Query { plan, fast } => {
             let columns = bound.columns.clone().unwrap_or_default();

@@ -10,8 +10,8 @@ use std::sync::Arc;
 use datafusion::arrow::array::{Array, ArrayRef};
 use datafusion::arrow::record_batch::RecordBatch;
 use datafusion::common::config::ConfigOptions;
-use datafusion::common::tree_node::{Transformed, TreeNode, TreeNodeRecursion};
-use datafusion::common::{JoinType, Result, ScalarValue};
+use datafusion::common::tree_node::TreeNodeRecursion;
+use datafusion::common::{JoinType, NullEquality, Result, ScalarValue};
 use datafusion::execution::{SendableRecordBatchStream, TaskContext};
 use datafusion::physical_expr::PhysicalExpr;
 use datafusion::physical_expr::expressions::Column;
@@ -20,6 +20,7 @@ use datafusion::physical_plan::coop::CooperativeExec;
 use datafusion::physical_plan::filter::FilterExec;
 use datafusion::physical_plan::joins::HashJoinExec;
 use datafusion::physical_plan::projection::ProjectionExec;
+use datafusion::physical_plan::recursive_query::RecursiveQueryExec;
 use datafusion::physical_plan::repartition::RepartitionExec;
 use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
 use datafusion::physical_plan::{
@@ -46,32 +47,41 @@ impl PhysicalOptimizerRule for LookupJoins {
         true
     }
     fn optimize(&self, plan: Arc<dyn ExecutionPlan>, _: &ConfigOptions) -> Result<Arc<dyn ExecutionPlan>> {
-        let replaced = plan.transform_up(|node| match node.downcast_ref::<HashJoinExec>() {
-            Some(join) => match with_lookups(join)? {
-                Some((build, probe)) => {
-                    replace_children_if_necessary(Arc::clone(&node), vec![build, probe]).map(Transformed::yes)
-                }
-                None => Ok(Transformed::no(node)),
-            },
-            None => Ok(Transformed::no(node)),
-        });
-        Ok(replaced?.data)
+        placed(plan)
+    }
+}
+
+fn placed(plan: Arc<dyn ExecutionPlan>) -> Result<Arc<dyn ExecutionPlan>> {
+    // What is recursive runs its plan again and again, and looks for other rows each time.
+    if plan.downcast_ref::<RecursiveQueryExec>().is_some() {
+        return Ok(plan);
+    }
+    let children: Vec<_> = plan.children().into_iter().map(Arc::clone).collect();
+    let children = children.into_iter().map(placed).collect::<Result<Vec<_>>>()?;
+    let plan = replace_children_if_necessary(plan, children)?;
+    let Some(join) = plan.downcast_ref::<HashJoinExec>() else { return Ok(plan) };
+    match with_lookups(join)? {
+        Some((build, probe)) => replace_children_if_necessary(plan, vec![build, probe]),
+        None => Ok(plan),
     }
 }
 
 /// Both sides of the join as they are to be.
 #[allow(clippy::type_complexity)]
 fn with_lookups(join: &HashJoinExec) -> Result<Option<(Arc<dyn ExecutionPlan>, Arc<dyn ExecutionPlan>)>> {
-    // Rows of the probe side that match nothing must not be wanted.
-    let serves = matches!(
-        join.join_type(),
-        JoinType::Inner
-            | JoinType::Left
-            | JoinType::LeftSemi
-            | JoinType::LeftAnti
-            | JoinType::LeftMark
-            | JoinType::RightSemi
-    );
+    // Rows of the probe side that match nothing must not be wanted: not even to know whether there are any, or any NULLs (NOT
+    // IN). NULLs are not looked up.
+    let serves = !join.null_aware && join.null_equality() == NullEquality::NullEqualsNothing;
+    let serves = serves
+        && matches!(
+            join.join_type(),
+            JoinType::Inner
+                | JoinType::Left
+                | JoinType::LeftSemi
+                | JoinType::LeftAnti
+                | JoinType::LeftMark
+                | JoinType::RightSemi
+        );
     if !serves || join.left().output_partitioning().partition_count() != 1 {
         return Ok(None);
     }

@@ -5,9 +5,11 @@ mod alter_table;
 mod constraints;
 mod cursors;
 mod insert;
+mod locking;
 mod merge;
 mod sequences;
 
+pub(super) use locking::{key_kept, locked_relations};
 use std::sync::Arc;
 
 use datafusion::sql::sqlparser::ast::{self, Expr, Ident, ObjectName};
@@ -82,7 +84,7 @@ impl<'a> Sql<'a> {
     }
 
     fn of(source: &'a str, tokens: Vec<TokenWithSpan>) -> Self {
-        let mut tokens = insert::insert_clauses(lock_clauses(prepared(tokens)));
+        let mut tokens = insert::insert_clauses(locking::clauses(prepared(tokens)));
         cursors::current_of(&mut tokens);
         merge::merge_actions(&mut tokens);
         let inner = Parser::new(&DIALECT).with_recursion_limit(DEPTH_MAX).with_tokens_with_locations(tokens);
@@ -543,8 +545,8 @@ impl<'a> Sql<'a> {
         match self.word_at(0).as_str() {
             "transaction" => {
                 self.inner.next_token();
-                if self.word_at(0) == "snapshot" {
-                    return Err(SqlError::unsupported("SET TRANSACTION SNAPSHOT"));
+                if self.take_word("snapshot") {
+                    return self.set_snapshot(local);
                 }
                 let modes = self.transaction_modes()?;
                 return Ok(Statement::SetTransaction { modes, session: false });
@@ -585,6 +587,20 @@ impl<'a> Sql<'a> {
             values.push(self.set_value()?);
         }
         Ok(Statement::Set { name, value: Some(values.join(", ")), local })
+    }
+
+    fn set_snapshot(&mut self, local: bool) -> Result<Statement> {
+        let token = self.inner.next_token();
+        let (Token::SingleQuotedString(name) | Token::EscapedStringLiteral(name)) = token.token else {
+            return Err(syntax_error(self.source, &token.token, position(self.source, token.span)));
+        };
+        if local {
+            return Err(SqlError::new(
+                SqlState::FEATURE_NOT_SUPPORTED,
+                "SET LOCAL TRANSACTION SNAPSHOT is not implemented",
+            ));
+        }
+        Ok(Statement::SetSnapshot { name })
     }
 
     /// SET ROLE and SET SESSION AUTHORIZATION back to what they are.
@@ -1040,7 +1056,7 @@ fn prepared(tokens: Vec<TokenWithSpan>) -> Vec<TokenWithSpan> {
         if word == "namespace" && matches!(last.as_str(), "create" | "drop" | "alter") {
             token.token = Token::make_keyword("SCHEMA");
         }
-        if word == "only" && matches!(last.as_str(), "from" | "update") {
+        if word == "only" && matches!(last.as_str(), "from" | "update" | "on") {
             continue;
         }
         if token.token == Token::Mul && ends_with_field_access(&out) {
@@ -1117,84 +1133,6 @@ fn split_signs(name: &str) -> Option<Vec<Token>> {
     let sign = |c: char| if c == '-' { Token::Minus } else { Token::Plus };
     tokens.extend(name[operator.len()..].chars().map(sign));
     Some(tokens)
-}
-
-/// What the OF of a locking clause begins with: sqlparser reads one name there, and neither NO KEY UPDATE nor KEY SHARE.
-const LOCKED_RELATIONS: &str = "(locked)";
-const KEY_KEPT: &str = "(locked, key kept)";
-
-/// A locking clause's OF as [`lock_clauses`] has written it: whether it is the weaker form (NO KEY UPDATE, KEY SHARE), and
-/// the names, None for one that is qualified.
-pub(super) fn locked_relations(of: &ObjectName) -> (bool, Vec<Option<Ident>>) {
-    let mut parts = of.0.iter().filter_map(|p| p.as_ident());
-    let weaker = parts.next().is_some_and(|mark| mark.value == KEY_KEPT);
-    let name = |i: &Ident| (i.value != LOCKED_RELATIONS).then(|| i.clone());
-    (weaker, parts.map(name).collect())
-}
-
-/// The OF of a weaker clause without names.
-pub(super) fn key_kept() -> ObjectName {
-    ObjectName::from(vec![Ident::with_quote('"', KEY_KEPT)])
-}
-
-/// `FOR NO KEY UPDATE OF a, b` as `FOR UPDATE OF "(locked, key kept)".a.b`; a qualified name as the mark itself.
-fn lock_clauses(tokens: Vec<TokenWithSpan>) -> Vec<TokenWithSpan> {
-    let is_for = |t: &TokenWithSpan| word_of(&t.token) == "for";
-    if !tokens.iter().any(is_for) {
-        return tokens;
-    }
-    let mut out = Vec::with_capacity(tokens.len());
-    let mut rest = tokens.into_iter().peekable();
-    while let Some(token) = rest.next() {
-        let begins = is_for(&token);
-        out.push(token);
-        if !begins {
-            continue;
-        }
-        let mut ahead: Vec<TokenWithSpan> = Vec::new();
-        let mut weaker = false;
-        let strength = loop {
-            let Some(next) = rest.peek() else { break false };
-            match (ahead.len(), word_of(&next.token).as_str()) {
-                (0 | 2, "update") | (0 | 1, "share") => {
-                    weaker = !ahead.is_empty();
-                    ahead.clear();
-                    out.extend(rest.next());
-                    break true;
-                }
-                (0, "no" | "key") => ahead.extend(rest.next()),
-                (1, "key") if word_of(&ahead[0].token) == "no" => ahead.extend(rest.next()),
-                _ => break false,
-            }
-        };
-        out.append(&mut ahead);
-        if !strength {
-            continue;
-        }
-        let of = rest.next_if(|t| word_of(&t.token) == "of");
-        if of.is_none() && !weaker {
-            continue;
-        }
-        let span = out.last().map_or_else(datafusion::sql::sqlparser::tokenizer::Span::empty, |t| t.span);
-        let quoted = |text: &str| TokenWithSpan { token: Token::make_word(text, Some('"')), span };
-        let dot = || TokenWithSpan { token: Token::Period, span };
-        out.push(TokenWithSpan { token: Token::make_keyword("OF"), span });
-        out.push(quoted(if weaker { KEY_KEPT } else { LOCKED_RELATIONS }));
-        if of.is_some() {
-            while let Some(mut name) = rest.next_if(|t| matches!(t.token, Token::Word(_))) {
-                while rest.next_if(|t| t.token == Token::Period).is_some() {
-                    rest.next();
-                    name = quoted(LOCKED_RELATIONS);
-                }
-                out.push(dot());
-                out.push(name);
-                if rest.next_if(|t| t.token == Token::Comma).is_none() {
-                    break;
-                }
-            }
-        }
-    }
-    out
 }
 
 /// The name that stands for `*` in `(row).*`, which sqlparser does not read.

@@ -48,6 +48,9 @@ pub(crate) enum Statement {
         modes: TransactionModes,
         session: bool,
     },
+    SetSnapshot {
+        name: String,
+    },
     Set {
         name: String,
         value: Option<String>,

@@ -4,6 +4,7 @@
 
 mod checks;
 mod commit;
+mod export;
 mod janitor;
 mod locks;
 mod manager;
@@ -19,6 +20,7 @@ mod transaction;
 mod write_set;
 
 pub use checks::{ConstraintModes, PendingCheck, PendingKind};
+pub use export::Exporter;
 pub use locks::{AdvisoryKey, IfLocked, LockClient, LockInfo, LockMode, LockTag, Locked, Owner, SessionLocks};
 pub use manager::{ChangeLogOptions, TxnManager, TxnOptions};
 pub use reader::{TxnReader, TxnScan};

@@ -11,12 +11,15 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use kalamdb_catalog::{Catalog, CatalogChange, SchemaRegistry};
 use parking_lot::Mutex;
 
+use super::export::Exports;
+
 #[derive(Debug)]
 pub(super) struct Snapshots {
     state: Mutex<State>,
     registry: Arc<SchemaRegistry>,
     /// Shared with storage's compaction filter. Never moves back.
     horizon: Arc<AtomicU64>,
+    exports: Exports,
 }
 
 #[derive(Debug)]
@@ -31,23 +34,30 @@ struct State {
 #[derive(Debug)]
 pub(super) struct Snapshot {
     seq: u64,
+    catalog: Arc<Catalog>,
     snapshots: Arc<Snapshots>,
 }
 
 impl Snapshots {
     pub(super) fn new(seq: u64, registry: Arc<SchemaRegistry>, horizon: Arc<AtomicU64>) -> Snapshots {
         horizon.store(seq, Ordering::Release);
-        Snapshots { state: Mutex::new(State { seq, held: BTreeMap::new() }), registry, horizon }
+        let state = Mutex::new(State { seq, held: BTreeMap::new() });
+        Snapshots { state, registry, horizon, exports: Exports::default() }
     }
 
-    /// A snapshot of now, with its catalog.
-    pub(super) fn take(self: &Arc<Self>) -> (Arc<Snapshot>, Arc<Catalog>) {
+    /// A snapshot of now.
+    pub(super) fn take(self: &Arc<Self>) -> Arc<Snapshot> {
         let mut state = self.state.lock();
         let seq = state.seq;
         *state.held.entry(seq).or_insert(0) += 1;
         let catalog = self.registry.current();
         drop(state);
-        (Arc::new(Snapshot { seq, snapshots: Arc::clone(self) }), catalog)
+        Arc::new(Snapshot { seq, catalog, snapshots: Arc::clone(self) })
+    }
+
+    /// The snapshots that transactions have exported.
+    pub(super) fn exports(&self) -> &Exports {
+        &self.exports
     }
 
     /// The newest visible commit, with its catalog.
@@ -77,6 +87,15 @@ impl Snapshots {
 impl Snapshot {
     pub(super) fn seq(&self) -> u64 {
         self.seq
+    }
+
+    /// What was committed at that moment.
+    pub(super) fn catalog(&self) -> &Arc<Catalog> {
+        &self.catalog
+    }
+
+    pub(super) fn exports(&self) -> &Exports {
+        &self.snapshots.exports
     }
 }
 

@@ -19,7 +19,7 @@ use super::reader::TxnReader;
 use super::row_lock::{self, RowState};
 use super::run::Run;
 use super::write_set::ENTRY_BYTES;
-use crate::storage::RowLayout;
+use crate::storage::{RowLayout, keys};
 
 /// The table that is written to.
 #[derive(Clone, Debug)]
@@ -177,6 +177,30 @@ impl StatementWrites {
         Ok(())
     }
 
+    /// The same for an INSERT. False, and no lock: there is a row, which others keep as it is (FOR KEY SHARE, FOR SHARE).
+    pub async fn lock_new_key(&mut self, table: &TableRef, key: &[u8]) -> Result<bool> {
+        if self.try_lock_key(table, key)? {
+            return Ok(true);
+        }
+        // In this order: who deletes the row after the first look had no lock then, and this INSERT came before him.
+        if !self.held.is_excluded(self.held.row(table.oid, key), LockMode::SHARE) && self.exists(key)? {
+            return Ok(false);
+        }
+        self.lock_key(table, key).await?;
+        Ok(true)
+    }
+
+    /// How many locks there are: for [`StatementWrites::release_locks`].
+    pub fn locks(&mut self, table: &TableRef) -> Result<usize> {
+        self.share(table.oid)?;
+        Ok(self.held.count())
+    }
+
+    /// Lets go the locks taken since there were `kept`: of keys that have turned out not to be free.
+    pub fn release_locks(&self, kept: usize) {
+        self.held.release_last(kept);
+    }
+
     /// The same for a caller that cannot wait: false if another transaction is writing the key.
     pub fn try_lock_key(&mut self, table: &TableRef, key: &[u8]) -> Result<bool> {
         self.share(table.oid)?;
@@ -219,9 +243,9 @@ impl StatementWrites {
     }
 
     /// Locks a row for ON CONFLICT DO UPDATE and gives what it is then.
-    pub async fn lock_row_for_update(&mut self, table: &TableRef, key: &[u8]) -> Result<Existing> {
+    pub async fn lock_existing(&mut self, table: &TableRef, key: &[u8], mode: LockMode) -> Result<Existing> {
         self.share(table.oid)?;
-        self.held.lock(self.held.row(table.oid, key), LockMode::UPDATE, IfLocked::Wait).await?;
+        self.held.lock(self.held.row(table.oid, key), mode, IfLocked::Wait).await?;
         self.existing(table, key)
     }
 
@@ -320,22 +344,52 @@ impl StatementWrites {
         Ok(())
     }
 
+    /// True if the transaction's earlier statements have written the row with this key.
+    pub fn has_written(&self, key: &[u8]) -> bool {
+        self.reader.writes.get(key).is_some()
+    }
+
     /// What has been noted so far.
     pub fn take_checks(&mut self) -> Vec<PendingCheck> {
         std::mem::take(&mut self.checks)
     }
 
     /// Locks the key of a unique entry that is about to be there; waits for whoever is writing it.
-    pub async fn lock_entry(&mut self, entry: &IndexEntry) -> Result<()> {
-        if entry.unique {
-            self.held.lock(self.held.row(entry.index, &entry.key), LockMode::UPDATE, IfLocked::Wait).await?;
+    pub async fn lock_entry(&mut self, table: &TableRef, entry: &IndexEntry) -> Result<()> {
+        if !entry.unique {
+            return Ok(());
+        }
+        self.held.lock(self.held.row(entry.index, &entry.key), LockMode::UPDATE, IfLocked::Wait).await?;
+        // Whoever is changing the row that has the key may be taking it from there.
+        while let Some(row) = self.others_change(table, entry)? {
+            let kept = self.held.count();
+            self.held.lock(row, LockMode::SHARE, IfLocked::Wait).await?;
+            self.held.release_last(kept);
         }
         Ok(())
     }
 
     /// The same for a caller that cannot wait: false if another transaction is writing the key.
-    pub fn try_lock_entry(&mut self, entry: &IndexEntry) -> Result<bool> {
-        Ok(!entry.unique || self.held.try_lock(self.held.row(entry.index, &entry.key), LockMode::UPDATE)?)
+    pub fn try_lock_entry(&mut self, table: &TableRef, entry: &IndexEntry) -> Result<bool> {
+        if !entry.unique {
+            return Ok(true);
+        }
+        let locked = self.held.try_lock(self.held.row(entry.index, &entry.key), LockMode::UPDATE)?;
+        Ok(locked && self.others_change(table, entry)?.is_none())
+    }
+
+    /// The lock of the committed row that has the key of an entry, if another transaction is changing it.
+    fn others_change(&self, table: &TableRef, entry: &IndexEntry) -> Result<Option<LockTag>> {
+        if self.entries.contains_key(&*entry.key) || self.reader.writes.get(&entry.key).is_some() {
+            return Ok(None);
+        }
+        let Some((_, value)) = self.reader.storage.get(&entry.key, u64::MAX)? else { return Ok(None) };
+        let row = keys::row_of_entry(&entry.key, &value);
+        let row = row.ok_or_else(|| SqlError::internal("an index's entry is damaged"))?;
+        let mut key = table.storage.to_be_bytes().to_vec();
+        key.extend_from_slice(row);
+        let tag = self.held.row(table.oid, &key);
+        Ok(self.held.is_excluded(tag, LockMode::SHARE).then_some(tag))
     }
 
     /// Locks the key of entries that are checked for uniqueness later.

@@ -8,6 +8,7 @@ use kalamdb_catalog::{Catalog, CatalogChange, Oid, Result, SqlError, SqlState, S
 
 use super::checks::{ConstraintModes, PendingCheck};
 use super::commit::{CommitRequest, CommitWork};
+use super::export::Exporter;
 use super::locks::{Held, HeldMark, IfLocked, LockMode, LockTag, Locked, conflict};
 use super::manager::TxnManager;
 use super::reader::TxnReader;
@@ -54,8 +55,6 @@ pub struct Transaction {
     snapshot: Arc<Snapshot>,
     /// Committed at the snapshot, with this transaction's changes over it.
     catalog: Arc<Catalog>,
-    /// Committed at the snapshot.
-    base: Arc<Catalog>,
     isolation: Isolation,
     /// What it has read, if it is SERIALIZABLE.
     reads: Option<Arc<ReadSet>>,
@@ -99,13 +98,12 @@ struct Savepoint {
 
 impl Transaction {
     pub(super) fn new(manager: Arc<TxnManager>, held: Arc<Held>) -> Transaction {
-        let (snapshot, catalog) = manager.shared.snapshots.take();
+        let snapshot = manager.shared.snapshots.take();
         Transaction {
             manager,
             held,
+            catalog: Arc::clone(snapshot.catalog()),
             snapshot,
-            base: Arc::clone(&catalog),
-            catalog,
             isolation: Isolation::RepeatableRead,
             reads: None,
             savepoints: Vec::new(),
@@ -133,18 +131,36 @@ impl Transaction {
 
     /// Takes a new snapshot: at the start of each statement under READ COMMITTED.
     pub fn refresh_snapshot(&mut self) {
-        let (snapshot, catalog) = self.manager.shared.snapshots.take();
+        let snapshot = self.manager.shared.snapshots.take();
         if snapshot.seq() == self.snapshot.seq() {
             return;
         }
         self.snapshot = snapshot;
-        self.base = catalog;
         self.overlay();
+    }
+
+    /// SET TRANSACTION SNAPSHOT, before the first statement: reads what the exported snapshot of this name shows.
+    pub fn import_snapshot(&mut self, name: &str, database: Oid) -> Result<()> {
+        let exports = self.manager.shared.snapshots.exports();
+        self.snapshot = exports.import(name, database, self.isolation, self.read_only)?;
+        self.overlay();
+        Ok(())
+    }
+
+    /// What exports the snapshot of the statement that runs.
+    pub fn exporter(&self) -> Exporter {
+        Exporter {
+            snapshot: Arc::downgrade(&self.snapshot),
+            by: self.held.owner(),
+            isolation: self.isolation,
+            read_only: self.read_only,
+            in_savepoint: !self.savepoints.is_empty(),
+        }
     }
 
     /// The catalog is what is committed, with this transaction's changes.
     fn overlay(&mut self) {
-        self.catalog = Arc::clone(&self.base);
+        self.catalog = Arc::clone(self.snapshot.catalog());
         if !self.changes.is_empty() {
             let catalog = Arc::make_mut(&mut self.catalog);
             for change in &self.changes {
@@ -174,7 +190,7 @@ impl Transaction {
     }
 
     /// 40001 for a SERIALIZABLE transaction that cannot commit any more.
-    fn check_reads(&self) -> Result<()> {
+    pub fn check_reads(&self) -> Result<()> {
         match &self.reads {
             Some(reads) => self.manager.shared.history.validate(reads, self.snapshot.seq(), "write"),
             None => Ok(()),
@@ -424,7 +440,7 @@ impl Transaction {
     /// Reads from the newest commit on, whatever the isolation level; the snapshot before, to go back to.
     pub fn read_newest(&mut self) -> ReadPoint {
         let before = ReadPoint(Arc::clone(&self.snapshot));
-        self.snapshot = self.manager.shared.snapshots.take().0;
+        self.snapshot = self.manager.shared.snapshots.take();
         before
     }
 
@@ -516,6 +532,7 @@ impl Transaction {
             sync,
         };
         self.ended = true;
+        self.forget_exports();
         let stopped = || SqlError::new(SqlState::ADMIN_SHUTDOWN, "the server is shutting down");
         // A request that cannot be queued ends its work by being dropped.
         self.manager.send(CommitRequest { work, reply }).await.map_err(|()| stopped())?;
@@ -534,9 +551,14 @@ impl Transaction {
 
     fn end(&mut self) {
         self.ended = true;
+        self.forget_exports();
         self.held.release();
         let bulk = std::mem::take(&mut self.bulk);
         self.drop_later(bulk);
+    }
+
+    fn forget_exports(&self) {
+        self.manager.shared.snapshots.exports().forget(self.held.owner());
     }
 
     fn drop_later(&self, bulk: Vec<StorageId>) {

@@ -58,8 +58,11 @@ impl Binder<'_> {
                     _ => (position, position),
                 };
                 let (ty, typmod) = type_of_name(data_type).map_err(|e| e.at(type_at))?;
-                let empty = matches!(expr.as_ref(), ast::Expr::Array(a) if a.elem.is_empty());
-                let inner = if empty { Typed::unknown("{}".to_owned()) } else { self.expr(expr, ctx)? };
+                let inner = match (expr.as_ref(), ty.element()) {
+                    (ast::Expr::Array(array), _) if array.elem.is_empty() => Typed::unknown("{}".to_owned()),
+                    (ast::Expr::Array(array), Some(element)) => self.array_of(&array.elem, (element, typmod), ctx)?,
+                    _ => self.expr(expr, ctx)?,
+                };
                 let inner = match inner.kind {
                     Kind::Plain => Typed { position: at, ..inner },
                     _ => inner,
@@ -678,15 +681,28 @@ impl Binder<'_> {
             bound.push(self.expr(item, ctx)?);
         }
         let (items, element, _) = self.unify(bound, "ARRAY")?;
+        self.make_array(items, element)
+    }
+
+    /// ARRAY[...] under a cast: what it is cast to is what its elements are cast to.
+    fn array_of(&mut self, items: &[ast::Expr], (ty, typmod): (PgType, i32), ctx: &Ctx<'_>) -> Result<Typed> {
+        let mut bound = Vec::with_capacity(items.len());
+        for item in items {
+            let item = self.expr(item, ctx)?;
+            bound.push(if item.ty.is_array() { item } else { self.cast(item, ty, typmod)? });
+        }
+        self.make_array(bound, ty)
+    }
+
+    fn make_array(&mut self, items: Vec<Typed>, element: PgType) -> Result<Typed> {
+        if items.iter().any(|i| i.ty.is_array()) {
+            return Err(SqlError::unsupported("a multidimensional array"));
+        }
         let Some(ty) = element.array() else {
-            return Err(if element.is_array() {
-                SqlError::unsupported("a multidimensional array")
-            } else {
-                SqlError::new(
-                    SqlState::UNDEFINED_OBJECT,
-                    format!("could not find array type for data type {}", element.sql_name()),
-                )
-            });
+            return Err(SqlError::new(
+                SqlState::UNDEFINED_OBJECT,
+                format!("could not find array type for data type {}", element.sql_name()),
+            ));
         };
         let args = vec![element; items.len()];
         let resolved = Resolved {

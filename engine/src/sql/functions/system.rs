@@ -55,6 +55,7 @@ pub(super) static FUNCTIONS: &[FnDef] = &[
     FnDef::new(315, "pg_jit_available", &[], BOOL, |c, _| constant(c, Some(false))).volatile(),
     FnDef::new(2943, "txid_current", &[], INT8, |c, _| constant(c, Some(c.session.transaction_micros()))).stable(),
     FnDef::new(3348, "txid_current_if_assigned", &[], INT8, |c, _| constant::<i64>(c, None)).stable(),
+    FnDef::new(3809, "pg_export_snapshot", &[], TEXT, |c, _| constant(c, Some(c.session.export_snapshot()?))).volatile(),
     FnDef::new(1181, "age", &[XID], INT4, |_, a| map1::<u32, i32>(a, |x| Ok(if x < 3 { i32::MAX } else { 0 }))).stable(),
     FnDef::new(3939, "mxid_age", &[XID], INT4, |_, a| map1::<u32, i32>(a, |x| Ok(if x == 0 { i32::MAX } else { 0 }))).stable(),
     FnDef::new(2560, "pg_postmaster_start_time", &[], TIMESTAMPTZ, started_at).stable(),

@@ -428,7 +428,7 @@ fn referred(target: &TableDefinition, given: &ast::ForeignKeyConstraint, count: 
 }
 
 /// 42804 for columns that have no equality in common.
-fn check_comparable(
+pub(super) fn check_comparable(
     name: &str,
     column: &kalamdb_catalog::ColumnDefinition,
     referred: &kalamdb_catalog::ColumnDefinition,

@@ -23,12 +23,16 @@ use crate::sql::{internal, parse};
 use crate::storage::{RowLayout, keys};
 use crate::txn::{IfLocked, Isolation, LockMode, PendingCheck, PendingKind, RowState, TxnReader};
 use crate::types::Value;
+use cascade::Step;
+
+mod cascade;
 
 /// A foreign key of a table that is written to.
 pub(crate) struct Reference {
     pub(super) constraint: Oid,
     pub(crate) name: String,
     validated: bool,
+    pub(super) deferrable: bool,
     is_key: bool,
     target: Arc<CachedTableData>,
     full: bool,
@@ -86,6 +90,7 @@ impl Reference {
             constraint: constraint.oid,
             name: constraint.name.clone(),
             validated: constraint.validated,
+            deferrable: constraint.deferrable,
             is_key: primary,
             target: Arc::new(CachedTableData::new(target.clone())),
             full: key.full,
@@ -191,7 +196,18 @@ impl Referenced {
 /// Looks at what a statement has left to be looked at; what is deferred waits for the commit.
 pub(crate) async fn after_statement(session: &mut Session, checks: Vec<PendingCheck>) -> Result<()> {
     let mut seen: HashSet<(Oid, Bytes)> = HashSet::new();
-    for check in checks {
+    // What has been done for rows that went may have taken rows that this statement brought.
+    let taken = checks.iter().any(|c| matches!(c.what, PendingKind::Referenced { .. }));
+    for step in cascade::steps(session, checks)? {
+        let check = match step {
+            Step::Check(check) => check,
+            Step::Cycle(constraint, keys) => {
+                if let Some(found) = Found::find(session, constraint) {
+                    found.cascade_cycle(session, &keys).await?;
+                }
+                continue;
+            }
+        };
         let Some(found) = Found::find(session, check.constraint) else { continue };
         if found.can_wait(&check) {
             let constraint = &found.constraint;
@@ -201,13 +217,16 @@ pub(crate) async fn after_statement(session: &mut Session, checks: Vec<PendingCh
                 continue;
             }
         }
-        // Many rows refer to the same one.
-        if let PendingKind::Reference { key, .. } = &check.what
-            && !seen.insert((check.constraint, key.clone()))
-        {
-            continue;
+        if let PendingKind::Reference { key, row_key, row } = &check.what {
+            if taken && !is_still(session, row_key, row)? {
+                continue;
+            }
+            // Many rows refer to the same one.
+            if !seen.insert((check.constraint, key.clone())) {
+                continue;
+            }
         }
-        found.look(session, check.what, false).await?;
+        found.look(session, check.what).await?;
     }
     Ok(())
 }
@@ -220,9 +239,19 @@ pub(crate) async fn deferred(session: &mut Session, of: Option<&HashSet<Oid>>) -
         let Some(at) = pending.iter().position(due) else { return Ok(()) };
         let check = pending.remove(at);
         if let Some(found) = Found::find(session, check.constraint) {
-            found.look(session, check.what, true).await?;
+            if let PendingKind::Reference { row_key, row, .. } = &check.what
+                && !is_still(session, row_key, row)?
+            {
+                continue;
+            }
+            found.look(session, check.what).await?;
         }
     }
+}
+
+/// True if a row is still the one that was written.
+fn is_still(session: &mut Session, row_key: &[u8], row: &[u8]) -> Result<bool> {
+    Ok(session.open_transaction()?.reader().get(row_key)?.is_some_and(|now| now == *row))
 }
 
 /// A constraint with its table, as the statement sees them.
@@ -249,12 +278,9 @@ impl Found {
         self.constraint.deferrable && waits
     }
 
-    async fn look(&self, session: &mut Session, what: PendingKind, late: bool) -> Result<()> {
+    async fn look(&self, session: &mut Session, what: PendingKind) -> Result<()> {
         match (what, &self.constraint.kind) {
-            (PendingKind::Reference { key, row_key, row }, ConstraintKind::Foreign(foreign)) => {
-                if late && !self.is_still(session, &row_key, &row)? {
-                    return Ok(());
-                }
+            (PendingKind::Reference { key, row, .. }, ConstraintKind::Foreign(foreign)) => {
                 self.refer(session, foreign, &key, &row).await
             }
             (PendingKind::Referenced { old, new }, ConstraintKind::Foreign(foreign)) => {
@@ -265,11 +291,6 @@ impl Found {
             }
             _ => Err(SqlError::internal("a constraint has become another")),
         }
-    }
-
-    /// True if a row is still the one that was written.
-    fn is_still(&self, session: &mut Session, row_key: &[u8], row: &[u8]) -> Result<bool> {
-        Ok(session.open_transaction()?.reader().get(row_key)?.is_some_and(|now| now == *row))
     }
 
     /// Locks the row that is referred to; 23503 if there is none.
@@ -345,6 +366,20 @@ impl Found {
             return self.check_unseen(session, foreign, &before).await;
         }
         Ok(())
+    }
+
+    /// ON UPDATE CASCADE for keys that have changed places: what refers to them follows at once, for one after the other would
+    /// be taken along again.
+    async fn cascade_cycle(&self, session: &mut Session, keys: &[(Bytes, Bytes)]) -> Result<()> {
+        let Some(foreign) = self.constraint.foreign_key() else { return Ok(()) };
+        let target = self.target(session, foreign)?;
+        let mut parameters = Vec::new();
+        for (old, new) in keys {
+            parameters.extend(values(&target, foreign, old)?);
+            parameters.extend(values(&target, foreign, new)?);
+        }
+        let statement = Sql { session, table: &self.table, foreign }.update_all(keys.len());
+        internal::execute(session, &statement, &parameters).await.map(drop)
     }
 
     /// 40001 if rows refer to what has gone that the transaction's snapshot does not show.
@@ -483,12 +518,12 @@ impl Sql<'_> {
     }
 
     fn referring(&self) -> String {
-        format!("SELECT 1 FROM {} WHERE {} LIMIT 1", self.name(self.table), self.own())
+        format!("SELECT 1 FROM {} WHERE {} LIMIT 1 FOR KEY SHARE", self.name(self.table), self.own())
     }
 
     fn referred(&self, target: &CachedTableData) -> String {
         let equal = Self::equal(target, &self.foreign.target_columns);
-        format!("SELECT 1 FROM {} WHERE {equal} LIMIT 1", self.name(target))
+        format!("SELECT 1 FROM {} WHERE {equal} LIMIT 1 FOR KEY SHARE", self.name(target))
     }
 
     fn delete(&self) -> String {
@@ -500,6 +535,28 @@ impl Sql<'_> {
         let (columns, count) = (&self.foreign.columns, self.foreign.columns.len());
         let set = columns.iter().enumerate().map(|(i, c)| format!("{} = ${}", self.column(*c), count + i + 1));
         format!("UPDATE {} SET {} WHERE {}", self.name(self.table), set.collect::<Vec<_>>().join(", "), self.own())
+    }
+
+    /// The same for several keys: the old and the new values of each are parameters.
+    fn update_all(&self, count: usize) -> String {
+        let width = self.foreign.columns.len();
+        let row = |i: usize| {
+            let values: Vec<String> = (1..=2 * width).map(|at| format!("${}", i * 2 * width + at)).collect();
+            format!("({})", values.join(", "))
+        };
+        let rows: Vec<String> = (0..count).map(row).collect();
+        let names = |prefix: &'static str| (0..width).map(move |i| format!("{prefix}{i}"));
+        let columns = || self.foreign.columns.iter().map(|c| self.column(*c));
+        let set: Vec<String> = columns().zip(names("new")).map(|(c, n)| format!("{c} = keys.{n}")).collect();
+        let equal: Vec<String> = columns().zip(names("old")).map(|(c, o)| format!("fk.{c} = keys.{o}")).collect();
+        format!(
+            "UPDATE {} AS fk SET {} FROM (VALUES {}) AS keys({}) WHERE {}",
+            self.name(self.table),
+            set.join(", "),
+            rows.join(", "),
+            names("old").chain(names("new")).collect::<Vec<_>>().join(", "),
+            equal.join(" AND "),
+        )
     }
 
     fn set(&self, value: &str, on_delete: bool) -> String {

@@ -8,6 +8,7 @@ use kalamdb_catalog::{CachedTableData, Result, SqlError, SqlState, TableKind};
 use super::ddl::{refuse_builtin, relation};
 use crate::session::Session;
 use crate::sql::Response;
+use crate::sql::bind::fold;
 use crate::sql::execute::complete;
 use crate::sql::prepared::PreparedStatement;
 use crate::txn::{IfLocked, LockMode, Locked};
@@ -47,8 +48,11 @@ async fn lock_one(
     let mut waited = true;
     while waited {
         waited = false;
-        let table = relation(session, prepared, name).map_err(SqlError::without_position)?;
+        let table = relation(session, prepared, name).map_err(|e| not_lockable(session, name, e))?;
         refuse_builtin(&table)?;
+        if matches!(table.definition.kind, TableKind::Sequence(_)) {
+            return Err(wrong_kind(&table.definition.name, "sequences"));
+        }
         for table in with_bases(session, &table) {
             match session.open_transaction()?.lock_table(table.definition.oid, mode, if_locked).await? {
                 Locked::Free => {}
@@ -66,6 +70,22 @@ async fn lock_one(
         }
     }
     Ok(())
+}
+
+/// What is missing as a table may be there as an index.
+fn not_lockable(session: &Session, name: &ObjectName, error: SqlError) -> SqlError {
+    match super::index::find(session, name) {
+        Ok(_) if error.code() == SqlState::UNDEFINED_TABLE => {
+            let shown = name.0.last().and_then(|p| p.as_ident()).map(fold).unwrap_or_default();
+            wrong_kind(&shown, "indexes")
+        }
+        _ => error.without_position(),
+    }
+}
+
+fn wrong_kind(name: &str, kind: &str) -> SqlError {
+    SqlError::new(SqlState::WRONG_OBJECT_TYPE, format!("cannot lock relation \"{name}\""))
+        .detail(format!("This operation is not supported for {kind}."))
 }
 
 /// A relation, and what it reads if it is a view.

@@ -2,8 +2,10 @@
 
 use std::sync::Arc;
 
+use bytes::Bytes;
 use datafusion::logical_expr::LogicalPlan;
 use futures::TryStreamExt;
+use kalamdb_catalog::index::IndexDefinition;
 use kalamdb_catalog::{CachedTableData, Oid, Result, SqlError, SqlState};
 
 use super::target::Target;
@@ -118,8 +120,39 @@ impl EntryWriters {
                 return Err(no_unique_index(&target.duplicate_entry_stored(index.oid(), &row)?));
             }
         }
+        for index in target.indexes.iter().filter(|i| i.definition.unique && !i.definition.immediate) {
+            if let Some(row) = repeated(session, target, &index.definition)? {
+                return Err(no_unique_index(&target.duplicate_entry_stored(index.oid(), &row)?));
+            }
+        }
         Ok(())
     }
+}
+
+/// A row whose key another one has too, in an index that lets that be for a while.
+fn repeated(session: &mut Session, target: &Target, index: &IndexDefinition) -> Result<Option<Bytes>> {
+    let reader = session.open_transaction()?.reader();
+    let (start, end) = keys::storage_range(index.storage);
+    let mut entries = reader.scan(start, end, false);
+    let mut before: Vec<u8> = Vec::new();
+    while let Some(entry) = entries.next()? {
+        let damaged = || SqlError::internal("an index's entry is damaged");
+        let row_key = keys::row_of_entry(entry.key, entry.row).ok_or_else(damaged)?;
+        let key = entry.key.len().checked_sub(row_key.len()).and_then(|at| entry.key.get(..at)).ok_or_else(damaged)?;
+        if key == before {
+            let mut full = target.reference().storage.to_be_bytes().to_vec();
+            full.extend_from_slice(row_key);
+            let row = reader.get(&full)?.ok_or_else(|| SqlError::internal("an index has an entry without a row"))?;
+            let values = target.layout().decode(&row)?;
+            // Keys with NULLs are as many as there are rows.
+            if target.deferred_keys(&RowValues::Values(&values))?.iter().any(|(oid, _)| *oid == index.oid) {
+                return Ok(Some(row));
+            }
+        }
+        before.clear();
+        before.extend_from_slice(key);
+    }
+    Ok(None)
 }
 
 /// A duplicate as the building of an index tells of it.

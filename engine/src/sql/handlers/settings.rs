@@ -63,6 +63,19 @@ pub(crate) fn set_transaction(session: &mut Session, modes: TransactionModes, wh
     complete("SET")
 }
 
+/// SET TRANSACTION SNAPSHOT
+pub(crate) fn set_snapshot(session: &mut Session, name: &str) -> Result<Response> {
+    if !session.in_block() {
+        session.context().notice(SqlError::new(
+            SqlState::NO_ACTIVE_SQL_TRANSACTION,
+            "SET TRANSACTION can only be used in transaction blocks",
+        ));
+    }
+    session.begin_utility()?;
+    session.import_snapshot(name)?;
+    complete("SET")
+}
+
 pub(crate) fn reset(session: &mut Session, name: Option<&str>) -> Result<Response> {
     session.begin_utility()?;
     let mut vars = Vars::clone(&session.context().vars());

@@ -293,7 +293,9 @@ impl Target {
         key: Vec<u8>,
         row: &RowValues<'_>,
     ) -> Result<()> {
-        writes.lock_key(&self.reference, &key).await?;
+        if !writes.lock_new_key(&self.reference, &key).await? {
+            return Err(self.duplicate(row));
+        }
         self.insert_locked(writes, key, row).await
     }
 
@@ -303,7 +305,7 @@ impl Target {
             return self.insert_row(writes, key, row);
         }
         for entry in self.entries(row, &key)? {
-            writes.lock_entry(&entry).await?;
+            writes.lock_entry(&self.reference, &entry).await?;
         }
         for (index, key) in self.deferred_keys(row)? {
             writes.lock_deferred(index, &key).await?;
@@ -321,7 +323,7 @@ impl Target {
             return Ok(true);
         }
         for entry in self.entries(row, key)? {
-            if !writes.try_lock_entry(&entry)? {
+            if !writes.try_lock_entry(&self.reference, &entry)? {
                 return Ok(false);
             }
         }
@@ -368,7 +370,7 @@ impl Target {
     }
 
     /// The keys of DEFERRABLE unique constraints, whose uniqueness is looked at later.
-    fn deferred_keys(&self, row: &RowValues<'_>) -> Result<Vec<(Oid, Vec<u8>)>> {
+    pub(super) fn deferred_keys(&self, row: &RowValues<'_>) -> Result<Vec<(Oid, Vec<u8>)>> {
         let mut found = Vec::new();
         for index in self.indexes.iter().filter(|i| i.definition.unique && !i.definition.immediate) {
             if let Some((key, any_null)) = index.key(row)?
@@ -396,12 +398,13 @@ impl Target {
         row_key: &[u8],
         encoded: &Bytes,
         row: &RowValues<'_>,
-        before: Option<&RowValues<'_>>,
+        before: Option<(&[u8], &RowValues<'_>)>,
     ) -> Result<()> {
         for reference in &self.references {
             let Some(key) = reference.key(self, row)? else { continue };
-            // Whoever refers to what he referred to before has been looked at before.
-            if let Some(before) = before
+            // Whoever refers to what he referred to before has been looked at before, unless that was to come at commit.
+            if let Some((before_key, before)) = before
+                && !(reference.deferrable && writes.has_written(before_key))
                 && reference.key_if_whole(before)?.as_deref() == Some(&key)
             {
                 continue;
@@ -459,7 +462,7 @@ impl Target {
         let before = RowValues::Values(&stored);
         let (gone, come) = self.changed_entries((&before, key), (row, &new_key))?;
         for entry in &come {
-            writes.lock_entry(entry).await?;
+            writes.lock_entry(&self.reference, entry).await?;
         }
         let deferred = self.deferred_keys(row)?;
         let deferred_before = self.deferred_keys(&before)?;
@@ -481,7 +484,7 @@ impl Target {
         for entry in come {
             writes.move_entry(entry, &new)?;
         }
-        self.note_references(writes, &new_key, &new, row, Some(&before))?;
+        self.note_references(writes, &new_key, &new, row, Some((key, &before)))?;
         self.note_deferred(writes, &new_key, &new, deferred)?;
         self.note_referenced(writes, &before, old, Some((row, &new)))?;
         Ok(true)

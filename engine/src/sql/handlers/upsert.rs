@@ -6,7 +6,7 @@
 use std::sync::Arc;
 
 use datafusion::arrow::array::{ArrayRef, AsArray, RecordBatch};
-use datafusion::arrow::datatypes::{Schema, SchemaRef};
+use datafusion::arrow::datatypes::{FieldRef, Schema, SchemaRef};
 use datafusion::common::{DFSchema, ScalarValue};
 use datafusion::logical_expr::Expr;
 use datafusion::physical_expr::PhysicalExpr;
@@ -17,10 +17,10 @@ use super::target::Target;
 use crate::session::{Session, SessionContext};
 use crate::sql::apply;
 use crate::sql::bind::{BoundDml, ConflictUpdate, conflict_schema, deferrable_arbiter, new_row_schema};
-use crate::sql::index_entries::{RowValues, evaluate};
+use crate::sql::index_entries::{IndexEntries, RowValues, evaluate};
 use crate::sql::plan::{batch_of_one, physical_expr, planning};
 use crate::storage::keys;
-use crate::txn::{Existing, StatementWrites};
+use crate::txn::{Existing, LockMode, StatementWrites};
 
 /// The clause, ready to be run.
 pub(super) struct Upsert {
@@ -56,7 +56,9 @@ impl Upsert {
         let compiled = |e: &Expr| compile(context, e, &new_row, parameters);
         let returning = conflict.returning.iter().map(compiled).collect::<Result<Vec<_>>>()?;
         let first = types.len();
-        let fields = dml.plan.schema().as_arrow().fields().iter().skip(first).cloned().collect::<Vec<_>>();
+        // What VALUES has a constant for may be NULL in the row that is there.
+        let nullable = |field: &FieldRef| field.as_ref().clone().with_nullable(true);
+        let fields = dml.plan.schema().as_arrow().fields().iter().skip(first).map(nullable).collect::<Vec<_>>();
         Ok(Some(Upsert {
             types: types.to_vec(),
             arbiters: conflict.arbiters.clone(),
@@ -102,6 +104,7 @@ impl Upsert {
     ) -> Result<Option<Vec<ArrayRef>>> {
         let new = || row.batch(&self.new_row, &self.types).map(|batch| batch.columns().to_vec());
         loop {
+            let kept = writes.locks(target.reference())?;
             let Some(key) = self.conflicting(target, writes, row).await? else {
                 target.insert(writes, row, id).await?;
                 return new().map(Some);
@@ -109,14 +112,19 @@ impl Upsert {
             let Some(update) = &self.update else {
                 // That the row is there must not be news above READ COMMITTED.
                 target.existing(writes, &key)?;
+                writes.release_locks(kept);
                 return Ok(None);
             };
-            match writes.lock_row_for_update(target.reference(), &key).await? {
+            writes.release_locks(kept);
+            match writes.lock_existing(target.reference(), &key, LockMode::NO_KEY_UPDATE).await? {
                 Existing::ThisStatement => return Err(second_time()),
                 // Gone, or another row by now.
                 Existing::Nothing => continue,
                 Existing::Row(old) => {
-                    if self.conflicting(target, writes, row).await?.as_ref() != Some(&key) {
+                    let kept = writes.locks(target.reference())?;
+                    let still = self.conflicting(target, writes, row).await?;
+                    writes.release_locks(kept);
+                    if still.as_ref() != Some(&key) {
                         continue;
                     }
                     return self.change(target, writes, update, (&key, &old), &new()?).await;
@@ -125,33 +133,39 @@ impl Upsert {
         }
     }
 
-    /// The key of the row that has what the new one wants for itself, in the first of the indexes that count. Locks what the new
-    /// row would have there: what is found stays so.
+    /// The key of the row that has what the new one wants for itself, in the first of the indexes that count. None: what the
+    /// new row would have there is locked for it.
     async fn conflicting(
         &self,
         target: &Target,
         writes: &mut StatementWrites,
         row: &RowValues<'_>,
     ) -> Result<Option<Vec<u8>>> {
-        if self.arbiters.is_none() && target.indexes.iter().any(|i| i.definition.unique && !i.definition.immediate) {
-            return Err(deferrable_arbiter());
-        }
         let counts = |index: Oid| self.arbiters.as_ref().is_none_or(|arbiters| arbiters.contains(&index));
-        if let Some(primary) = &target.table().definition.primary_key
-            && counts(primary.index_oid)
-        {
-            let key = target.key_of(row, 0);
-            writes.lock_key(target.reference(), &key).await?;
-            if writes.is_there(target.reference(), &key)? {
-                return Ok(Some(key));
+        let primary = target.table().definition.primary_key.as_ref().map(|key| key.index_oid);
+        // In the order in which they were made, as PostgreSQL looks at them.
+        let mut indexes: Vec<(Oid, Option<&IndexEntries>)> =
+            target.indexes.iter().map(|i| (i.oid(), Some(i))).collect();
+        indexes.extend(primary.map(|oid| (oid, None)));
+        indexes.retain(|(oid, _)| counts(*oid));
+        indexes.sort_by_key(|(oid, _)| *oid);
+        for (_, index) in indexes {
+            let Some(index) = index else {
+                let key = target.key_of(row, 0);
+                let free = writes.lock_new_key(target.reference(), &key).await?;
+                if !free || writes.is_there(target.reference(), &key)? {
+                    return Ok(Some(key));
+                }
+                continue;
+            };
+            if index.definition.unique && !index.definition.immediate {
+                return Err(deferrable_arbiter());
             }
-        }
-        for index in target.indexes.iter().filter(|i| counts(i.oid())) {
             // The row's own key does not matter: it is behind what is unique.
             let Some(entry) = index.entry(row, &target.reference().storage.to_be_bytes())?.filter(|e| e.unique) else {
                 continue;
             };
-            writes.lock_entry(&entry).await?;
+            writes.lock_entry(target.reference(), &entry).await?;
             if let Some(found) = writes.find_entry(&entry.key)? {
                 let row_key = keys::row_of_entry(&entry.key, &found);
                 let row_key = row_key.ok_or_else(|| SqlError::internal("an index's entry is damaged"))?;
@@ -189,6 +203,9 @@ impl Upsert {
         target.generate(&mut values)?;
         let row = RowValues::Arrays(&values, 0);
         target.check_row(&target.failed_checks(&values)?, &row, 0)?;
+        if target.lock_mode(key, old, &row)? == LockMode::UPDATE {
+            writes.lock_key(target.reference(), key).await?;
+        }
         target.replace(writes, key, old, &row).await?;
         Ok(Some(values))
     }

@@ -191,6 +191,10 @@ impl Held {
         Held { owner, locks, client, state: Mutex::default() }
     }
 
+    pub(super) fn owner(&self) -> Owner {
+        self.owner
+    }
+
     /// The tag of a row's lock.
     pub(super) fn row(&self, table: Oid, key: &[u8]) -> LockTag {
         self.locks.table.row(table, key)
@@ -200,6 +204,11 @@ impl Held {
     #[inline]
     pub(super) fn try_lock(&self, tag: LockTag, mode: LockMode) -> Result<bool> {
         Ok(!matches!(self.request(tag, mode, false)?, Request::Refused))
+    }
+
+    /// True if others hold what excludes `mode`.
+    pub(super) fn is_excluded(&self, tag: LockTag, mode: LockMode) -> bool {
+        self.locks.table.is_excluded(self.owner, tag, mode)
     }
 
     /// Takes a lock. 40P01 for a deadlock, 55P03 after lock_timeout, 57014 if the statement is cancelled.
@@ -283,11 +292,22 @@ impl Held {
 
     /// Lets go the locks taken since a mark, and forgets what has been done to tables since.
     pub(super) fn release_from(&self, mark: &HeldMark) {
-        let mut state = self.state.lock();
-        state.tables.truncate(mark.tables.len());
-        state.tables.iter_mut().zip(&mark.tables).for_each(|(touched, ddl)| touched.ddl = *ddl);
-        let locks = state.locks.split_off(mark.locks);
-        drop(state);
+        {
+            let mut state = self.state.lock();
+            state.tables.truncate(mark.tables.len());
+            state.tables.iter_mut().zip(&mark.tables).for_each(|(touched, ddl)| touched.ddl = *ddl);
+        }
+        self.release_last(mark.locks);
+    }
+
+    /// How many locks have been taken: for [`Held::release_last`].
+    pub(super) fn count(&self) -> usize {
+        self.state.lock().locks.len()
+    }
+
+    /// Lets all locks go but the first ones.
+    pub(super) fn release_last(&self, kept: usize) {
+        let locks = self.state.lock().locks.split_off(kept);
         for lock in locks.into_iter().rev() {
             self.locks.release(self.owner, lock);
         }

@@ -289,6 +289,14 @@ impl LockTable {
         Request::Queued(Ticket { tag, mode, owner, granted, number })
     }
 
+    /// True if others hold what excludes `mode`.
+    pub(super) fn is_excluded(&self, owner: Owner, tag: LockTag, mode: LockMode) -> bool {
+        let hash = self.hash(tag);
+        let shard = self.shard(hash).lock();
+        let excludes = |h: &Holder| h.owner.party() != owner.party() && h.mode.conflicts(mode);
+        shard.get(&hash).is_some_and(|slot| slot.holders().iter().any(excludes))
+    }
+
     /// Adds a mode to what an owner holds already.
     pub(super) fn add(&self, owner: Owner, tag: LockTag, mode: LockMode) {
         let hash = self.hash(tag);

@@ -14,7 +14,7 @@ use crate::limits;
 use crate::session::Session;
 use crate::sql::bind::{Binder, Parameters, column_type};
 use crate::sql::handlers::column::{NewColumn, check_identity_type, column_definition, default_text};
-use crate::sql::handlers::constraint::{check_index_type, validate};
+use crate::sql::handlers::constraint::{check_comparable, check_index_type, validate};
 use crate::sql::handlers::create_table::{add_sequence, check_generated, set_primary_key};
 use crate::sql::handlers::ddl::{change, ident, shown_name};
 use crate::sql::handlers::drop::{Object, drop_all, referring_to_index, remove, report};
@@ -372,6 +372,8 @@ async fn set_type(
     if before.is_identity() {
         check_identity_type(ty)?;
     }
+    let referring = referring_to(session, old, index);
+    check_foreign_types(session, &new, index, &referring)?;
     texts::check(session, &mut new)?;
     if before.generated.is_none() {
         new.columns[index].default = converted_default(session, before, &new.columns[index])?;
@@ -387,11 +389,59 @@ async fn set_type(
     // The rows are others now.
     let reads = |c: &&Constraint| match &c.kind {
         ConstraintKind::Check(_, columns) => columns.contains(&index),
-        ConstraintKind::Foreign(key) => key.columns.contains(&index),
+        ConstraintKind::Foreign(key) => {
+            key.columns.contains(&index) || (key.target == old.oid && key.target_columns.contains(&index))
+        }
         ConstraintKind::Primary(..) | ConstraintKind::Unique(_) => false,
     };
     for constraint in new.constraints.iter().filter(|c| rewritten && c.validated).filter(reads) {
         validate(session, &new, constraint).await?;
+    }
+    for (table, constraint) in referring.iter().filter(|(table, c)| rewritten && c.validated && table.oid != old.oid) {
+        session.open_transaction()?.share_table(table.oid)?;
+        validate(session, table, constraint).await?;
+    }
+    Ok(())
+}
+
+/// Foreign keys that refer to a column, with their tables.
+fn referring_to(session: &Session, table: &TableDefinition, index: usize) -> Vec<(TableDefinition, Constraint)> {
+    let catalog = session.context().catalog();
+    let refers = |c: &Constraint| {
+        c.foreign_key().is_some_and(|key| key.target == table.oid && key.target_columns.contains(&index))
+    };
+    let of_table = |t: &Arc<CachedTableData>| {
+        let found = t.definition.constraints.iter().filter(|c| refers(c));
+        found.map(|c| (t.definition.clone(), c.clone())).collect::<Vec<_>>()
+    };
+    catalog.referencing(table.oid).flat_map(of_table).collect()
+}
+
+/// 42804 if foreign keys of a column, or those that refer to it, would compare what has no equality in common.
+fn check_foreign_types(
+    session: &Session,
+    new: &TableDefinition,
+    index: usize,
+    referring: &[(TableDefinition, Constraint)],
+) -> Result<()> {
+    let catalog = session.context().catalog();
+    for constraint in &new.constraints {
+        let Some(key) = constraint.foreign_key() else { continue };
+        let own = key.target == new.oid;
+        let target = if own { Some(new) } else { catalog.table(key.target).map(|t| &t.definition) };
+        let is_of = |column: usize, referred: usize| column == index || (own && referred == index);
+        let pairs = key.columns.iter().zip(&key.target_columns).filter(|(c, r)| is_of(**c, **r));
+        for (column, referred) in pairs {
+            if let Some(target) = target {
+                check_comparable(&constraint.name, &new.columns[*column], &target.columns[*referred])?;
+            }
+        }
+    }
+    for (table, constraint) in referring.iter().filter(|(table, _)| table.oid != new.oid) {
+        let Some(key) = constraint.foreign_key() else { continue };
+        for (column, referred) in key.columns.iter().zip(&key.target_columns).filter(|(_, r)| **r == index) {
+            check_comparable(&constraint.name, &table.columns[*column], &new.columns[*referred])?;
+        }
     }
     Ok(())
 }
