@@ -103,7 +103,7 @@ async fn run_plan(session: &mut Session, bound: &BoundStatement, parameters: &[S
         Plan::Query { plan, fast } => {
             let columns = bound.columns.clone().unwrap_or_default();
             if let Some(fast) = fast
-                && let Some(rows) = fast.run_select(session, parameters)?
+                && let Some(rows) = fast.run_select(session, parameters).await?
             {
                 return Ok(Response::Rows { columns, rows, tag: "SELECT" });
             }

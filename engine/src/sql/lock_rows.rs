@@ -31,6 +31,11 @@ use super::udf::df_error;
 use crate::providers::{GivenRow, Substitute};
 use crate::txn::{IfLocked, LockMode, RowState};
 
+/// NOWAIT
+pub(super) fn not_obtained(table: &str) -> SqlError {
+    SqlError::new(SqlState::LOCK_NOT_AVAILABLE, format!("could not obtain lock on row in relation \"{table}\""))
+}
+
 /// A stored table whose rows are locked, or are only remembered: a look at a changed row leaves them as they are.
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
 pub(super) struct RowMark {
@@ -255,10 +260,7 @@ impl Shared {
                 }
                 RowState::Gone => return Ok(None),
                 RowState::Locked if if_locked == IfLocked::Skip => return Ok(None),
-                RowState::Locked => {
-                    let message = format!("could not obtain lock on row in relation \"{}\"", mark.name);
-                    return Err(df_error(SqlError::new(SqlState::LOCK_NOT_AVAILABLE, message)));
-                }
+                RowState::Locked => return Err(df_error(not_obtained(&mark.name))),
             }
         }
         if changed.is_empty() {

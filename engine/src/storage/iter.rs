@@ -9,6 +9,7 @@ use kalamdb_catalog::Result;
 use rocksdb::DBRawIteratorWithThreadMode;
 
 use super::batch::{BatchDecoder, RowMeta};
+use super::gaps::STEPPED_MIN;
 use super::store::{Db, Storage};
 use super::{error, keys};
 
@@ -41,7 +42,22 @@ pub struct RowIter {
     /// Reverse only: the current row.
     row: Vec<u8>,
     seek: Vec<u8>,
+    /// Of the range.
+    end: Vec<u8>,
+    /// Until the first row has been found.
+    gap: Option<GapAhead>,
     storage: Arc<Storage>,
+}
+
+/// What lies before the first row.
+struct GapAhead {
+    start: Vec<u8>,
+    /// It is worth telling of, however small.
+    known: bool,
+    /// Deleted keys stepped over.
+    stepped: u32,
+    /// The first key with a version too new to be seen.
+    unseen: Option<Vec<u8>>,
 }
 
 impl RowIter {
@@ -71,7 +87,28 @@ impl RowIter {
             seq: 0,
             row: Vec::new(),
             seek,
+            end,
+            gap: None,
             storage,
+        }
+    }
+
+    /// Tells the storage what there is before the first row. `start` is where the range begins; whether there is a gap already.
+    pub(super) fn noting_gap(self, (start, known): (Vec<u8>, bool)) -> RowIter {
+        let gap = GapAhead { start, known, stepped: 0, unseen: None };
+        RowIter { gap: (!self.point).then_some(gap), ..self }
+    }
+
+    /// The first row has been found, or there is none.
+    fn tell_gap(&mut self, found: bool) {
+        let Some(gap) = self.gap.take() else { return };
+        let end = match (&gap.unseen, found) {
+            (Some(unseen), _) => unseen,
+            (None, true) => &self.key,
+            (None, false) => &self.end,
+        };
+        if (gap.known && *end != gap.start) || gap.stepped >= STEPPED_MIN {
+            self.storage.gaps().found(&gap.start, end, self.snapshot);
         }
     }
 
@@ -81,6 +118,9 @@ impl RowIter {
         self.valid = found;
         if !found {
             self.iter.status().map_err(|e| error::convert(&e))?;
+        }
+        if self.gap.is_some() {
+            self.tell_gap(found);
         }
         Ok(found)
     }
@@ -138,6 +178,11 @@ impl RowIter {
                 continue;
             };
             if seq > self.snapshot {
+                if let Some(gap) = &mut self.gap
+                    && gap.unseen.is_none()
+                {
+                    gap.unseen = Some(key.to_vec());
+                }
                 // Too new. A run of them is mostly versions of one key: jump to the one wanted.
                 steps += 1;
                 if steps > STEPS_MAX {
@@ -157,6 +202,9 @@ impl RowIter {
             self.seq = seq;
             if !deleted {
                 return true;
+            }
+            if let Some(gap) = &mut self.gap {
+                gap.stepped += 1;
             }
             self.skip_key();
         }

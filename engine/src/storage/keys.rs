@@ -37,6 +37,11 @@ pub fn row_id_key(storage: StorageId, id: u64) -> Vec<u8> {
     out
 }
 
+/// The storage that a key is in.
+pub fn storage_of(key: &[u8]) -> Option<StorageId> {
+    key.first_chunk().map(|id| StorageId::from_be_bytes(*id))
+}
+
 /// The range of all keys of a storage, end exclusive.
 pub fn storage_range(storage: StorageId) -> (Vec<u8>, Vec<u8>) {
     let start = storage.to_be_bytes().to_vec();

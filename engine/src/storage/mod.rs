@@ -9,6 +9,7 @@ pub mod catalog_store;
 mod cell;
 mod change_log;
 mod error;
+mod gaps;
 mod gc;
 mod iter;
 pub mod keys;

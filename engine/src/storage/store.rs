@@ -4,7 +4,7 @@
 //! names; after a failed write nothing is written until the server starts again, because what of the failed write is
 //! on disk is unknown.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -15,9 +15,10 @@ use kalamdb_catalog::{Result, SqlError, SqlState, StorageId};
 use rocksdb::{ColumnFamily, DBRawIteratorWithThreadMode, DBWithThreadMode, Options, ReadOptions, SingleThreaded};
 use rocksdb::{WriteBatch, WriteOptions};
 
+use super::gaps::Gaps;
 use super::iter::RowIter;
 use super::open::{self, CF_CHANGELOG, CF_DATA, CF_META, FORMAT_VERSION};
-use super::{error, keys};
+use super::{error, gaps, keys};
 
 pub(super) type Db = DBWithThreadMode<SingleThreaded>;
 
@@ -70,6 +71,7 @@ pub struct Storage {
     log_sized: AtomicU64,
     /// Numbers the files of bulk writes.
     pub(super) bulk_files: AtomicU64,
+    gaps: Gaps,
     /// Dropped after `db`.
     _lock: File,
 }
@@ -107,6 +109,7 @@ impl Storage {
             log_bytes: options.write_buffer_bytes,
             log_sized: AtomicU64::new(0),
             bulk_files: AtomicU64::new(0),
+            gaps: Gaps::default(),
             _lock: lock,
         };
         match storage.meta_get(META_FORMAT)? {
@@ -199,6 +202,17 @@ impl Storage {
     /// leave a key out or take it in).
     pub fn scan(self: &Arc<Self>, start: Vec<u8>, end: Vec<u8>, snapshot: u64, reverse: bool) -> RowIter {
         RowIter::new(Arc::clone(self), start, end, snapshot, reverse)
+    }
+
+    /// The same, forward; it begins behind what earlier scans have found to be empty.
+    pub fn scan_past_gaps(self: &Arc<Self>, start: Vec<u8>, end: Vec<u8>, snapshot: u64) -> RowIter {
+        let from = self.gaps.from(start, snapshot);
+        let gap = (from.key.clone(), from.known);
+        RowIter::new(Arc::clone(self), from.key, end, snapshot, false).noting_gap(gap)
+    }
+
+    pub(crate) fn gaps(&self) -> &Gaps {
+        &self.gaps
     }
 
     /// A raw iterator over the data family in total order.
@@ -335,10 +349,14 @@ impl Storage {
         let horizon = self.horizon.load(Ordering::Acquire);
         let mut batch = WriteBatch::default();
         let mut waiting = Vec::new();
+        let mut storages: HashMap<StorageId, u32> = HashMap::new();
         for (seq, key) in keys_deleted {
             if seq > horizon {
                 waiting.push((seq, key));
                 continue;
+            }
+            if let Some(storage) = keys::storage_of(&key) {
+                *storages.entry(storage).or_default() += 1;
             }
             let mut iter = self.raw_iter(&key, &keys::after(&key));
             let mut from = key.clone();
@@ -352,6 +370,9 @@ impl Storage {
         }
         if !batch.is_empty() {
             self.write(Batch::of(batch), false)?;
+        }
+        for (storage, _) in storages.into_iter().filter(|(_, keys)| *keys >= gaps::STEPPED_MIN) {
+            self.gaps.expect(storage);
         }
         Ok(waiting)
     }

@@ -5,6 +5,7 @@
 //! catalog changes commits alone, because it is checked against the catalog that its predecessor leaves; so does a long
 //! run of inserts, which becomes files of its own.
 
+use std::ops::Bound;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
@@ -143,6 +144,7 @@ fn write(shared: &Shared, group: &[CommitRequest], base: u64) -> Result<Vec<Stor
     shared.written_seq.store(last, Ordering::Relaxed);
     for (request, seq) in group.iter().zip(base + 1..) {
         request.work.held.committed(seq);
+        shared.storage.gaps().note(seq, |start, end| least_put(&request.work, start, end));
     }
     shared.snapshots.publish(last, changes);
     remember(shared, group, base);
@@ -156,6 +158,19 @@ fn write(shared: &Shared, group: &[CommitRequest], base: u64) -> Result<Vec<Stor
         replaced.extend(only.work.bulk.iter().filter(unnamed));
     }
     Ok(replaced)
+}
+
+/// The least key in a range under which a commit puts a row, or one below it.
+fn least_put(work: &CommitWork, start: &[u8], end: &[u8]) -> Option<Vec<u8>> {
+    let mut written = work.writes.range(Bound::Included(start), Bound::Excluded(end));
+    let row = written.find(|(_, written)| written.after.is_some()).map(|(key, _)| key.to_vec());
+    // Ascending, and long: where it begins says enough.
+    let run = work.run.as_ref().and_then(|run| Some((run.iter().next()?.0, run.iter().last()?.0)));
+    let run = run.filter(|(first, last)| *first < end && *last >= start).map(|(first, _)| first.max(start).to_vec());
+    match (row, run) {
+        (Some(row), Some(run)) => Some(row.min(run)),
+        (row, run) => row.or(run),
+    }
 }
 
 /// Keeps what serializable transactions are validated against. Asked for after the commits are visible: whoever does not see

@@ -81,7 +81,12 @@ impl TxnReader {
                 ahead: VecDeque::new(),
             })
             .filter(|own| own.range().next().is_some());
-        let rows = self.storage.scan(start, end, self.snapshot.seq(), reverse);
+        let snapshot = self.snapshot.seq();
+        let rows = if reverse {
+            self.storage.scan(start, end, snapshot, true)
+        } else {
+            self.storage.scan_past_gaps(start, end, snapshot)
+        };
         TxnScan { rows, own, at: At::Start, _snapshot: Arc::clone(&self.snapshot) }
     }
 }

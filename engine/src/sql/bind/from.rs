@@ -450,7 +450,7 @@ impl Binder<'_> {
     ) -> Result<Item> {
         let visible = alias.map_or_else(|| default.to_owned(), |a| fold(&a.name));
         let qualifier = TableReference::bare(self.unique(&visible));
-        let simple = bound.simple.as_deref().cloned().map(Arc::new);
+        let simple = bound.simple.as_deref().filter(|s| s.tail.is_empty()).cloned().map(Arc::new);
         let mut names: Vec<String> = Vec::with_capacity(bound.columns.len());
         let mut exprs = Vec::with_capacity(bound.columns.len());
         for (i, column) in bound.columns.iter().enumerate() {

@@ -44,13 +44,6 @@ enum Count<'q> {
     One,
 }
 
-impl Tail<'_> {
-    /// True if rows are counted.
-    pub(super) fn limits(&self) -> bool {
-        self.limit.is_some() || self.offset.is_some()
-    }
-}
-
 impl Binder<'_> {
     pub(super) fn tail_of<'q>(&self, query: &'q ast::Query) -> Result<Tail<'q>> {
         let order_by = match &query.order_by {
@@ -119,6 +112,21 @@ impl Binder<'_> {
             plan = planning(LogicalPlanBuilder::from(plan).limit_by_expr(offset, limit).and_then(|b| b.build()))?;
         }
         Ok(plan)
+    }
+
+    /// LIMIT and OFFSET once more, for a simple select; None if they are not simple.
+    #[allow(clippy::type_complexity)]
+    pub(super) fn simple_counts(
+        &mut self,
+        tail: Tail<'_>,
+        env: Env<'_>,
+    ) -> Result<Option<(Option<Expr>, Option<Expr>)>> {
+        let applies = RefCell::new(Vec::new());
+        let outer = env.outer.borrow().len();
+        let limit = self.row_count(tail.limit, Clause::Limit, env, &applies)?;
+        let offset = self.row_count(tail.offset, Clause::Offset, env, &applies)?;
+        let plain = !tail.ties && applies.into_inner().is_empty() && env.outer.borrow().len() == outer;
+        Ok(plain.then_some((limit, offset)))
     }
 
     /// Rows whose number in the order is above the offset and, counted from there, at most the limit. With `ties` the

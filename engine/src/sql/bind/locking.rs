@@ -24,6 +24,10 @@ impl Locked {
         let mark = RowMark { table: base.table, name, mark: base.mark, key: 0, lock: None };
         Locked { mark, key: relation.hidden(providers::KEY_COLUMN) }
     }
+
+    pub(super) fn lock(&self) -> Option<(LockMode, IfLocked)> {
+        self.mark.lock
+    }
 }
 
 /// What a SELECT has that rows cannot be locked through.

@@ -63,7 +63,7 @@ pub(crate) use names::column_name as output_name;
 pub(crate) use row_expr::{columns_of as columns_of_row, row_schema};
 pub(crate) use scope::Clause as RowClause;
 pub(super) use scope::{Scope, ScopeColumn};
-pub(super) use select::{BoundQuery, SimpleSelect};
+pub(super) use select::{BoundQuery, SimpleSelect, SimpleTail};
 pub(super) use typed::{Kind, Typed};
 pub(super) use types::{column_type, type_of_name};
 pub(super) use with::Modifying;

@@ -19,6 +19,7 @@ use super::{Binder, fold};
 use crate::sql::Column;
 use crate::sql::functions::CastContext;
 use crate::sql::plan::{columns_of, planning};
+use crate::txn::{IfLocked, LockMode};
 
 /// A bound query: its plan's i-th field is the i-th column.
 #[derive(Clone, Debug)]
@@ -38,6 +39,23 @@ pub(crate) struct SimpleSelect {
     pub table: kalamdb_catalog::Oid,
     pub filter: Option<Expr>,
     pub outputs: Vec<Expr>,
+    pub tail: SimpleTail,
+}
+
+/// What comes behind the WHERE of a simple select.
+#[derive(Clone, Default, Debug)]
+pub(crate) struct SimpleTail {
+    pub order: Vec<Sort>,
+    pub limit: Option<Expr>,
+    pub offset: Option<Expr>,
+    /// How its rows are locked.
+    pub lock: Option<(LockMode, IfLocked)>,
+}
+
+impl SimpleTail {
+    pub(crate) fn is_empty(&self) -> bool {
+        self.order.is_empty() && self.limit.is_none() && self.offset.is_none() && self.lock.is_none()
+    }
 }
 
 /// The scopes around a query.
@@ -249,9 +267,6 @@ impl Binder<'_> {
             && sets.is_empty()
             && having.is_none()
             && select.distinct.is_none()
-            && keys.is_empty()
-            && !tail.limits()
-            && tail.locks.is_empty()
             && applies.borrow().is_empty()
             && filter.is_some() == select.selection.is_some();
 
@@ -307,9 +322,26 @@ impl Binder<'_> {
             [only] if simple_shape && !aggregated && !windowed => simple_select(only, filter, &targets),
             _ => None,
         };
+        let order: Vec<Sort> = keys
+            .iter()
+            .map(|(key, sort)| {
+                let expr = match key {
+                    SortKey::Output(i) => &targets[*i].typed.expr,
+                    SortKey::Expr(expr) => expr,
+                };
+                Sort::new(expr.clone(), sort.asc, sort.nulls_first)
+            })
+            .collect();
+        let lock = locked.first().and_then(Locked::lock);
         let distinct = matches!(select.distinct, Some(ast::Distinct::Distinct));
         let mut bound = self.project(plan, targets, keys, distinct, distinct_on, tail, env, locked)?;
-        bound.simple = simple;
+        if let Some(mut simple) = simple {
+            let stored = scope.relations.first().is_some_and(|r| r.base.is_some());
+            if let Some((limit, offset)) = self.simple_counts(tail, env)? {
+                simple.tail = SimpleTail { order, limit, offset, lock };
+                bound.simple = (stored || simple.tail.is_empty()).then_some(simple);
+            }
+        }
         Ok(bound)
     }
 
@@ -721,7 +753,7 @@ fn simple_select(relation: &Relation, filter: Option<Expr>, targets: &[Target]) 
     let mut outputs: Vec<Expr> = targets.iter().map(|t| t.typed.expr.clone()).collect();
     if relation.base.is_some() {
         let table = relation.columns.first()?.table;
-        return (table != 0).then(|| Box::new(SimpleSelect { table, filter, outputs }));
+        return (table != 0).then(|| Box::new(SimpleSelect { table, filter, outputs, tail: SimpleTail::default() }));
     }
     let inner = relation.simple.as_deref()?;
     // Written out, such an output could be evaluated more often than once.
@@ -737,7 +769,7 @@ fn simple_select(relation: &Relation, filter: Option<Expr>, targets: &[Target]) 
     };
     // The inner condition first: it may keep rows from the outer one.
     let filter = inner.filter.iter().cloned().chain(filter).reduce(Expr::and);
-    Some(Box::new(SimpleSelect { table: inner.table, filter, outputs }))
+    Some(Box::new(SimpleSelect { table: inner.table, filter, outputs, tail: SimpleTail::default() }))
 }
 
 /// An expression over a relation's columns as one over what the columns are. None if it uses anything else.

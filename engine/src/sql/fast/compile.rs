@@ -103,6 +103,11 @@ impl Compiler<'_> {
         (null || carrier == ty.arrow()).then_some(compiled)
     }
 
+    /// Conditions.
+    pub(super) fn conditions(&self, conditions: &[&Expr]) -> Option<Vec<Compiled>> {
+        conditions.iter().map(|e| self.compile_as(e, PgType::BOOL)).collect()
+    }
+
     /// The live column that a name means here. System columns are none.
     pub(super) fn column(&self, column: &DfColumn) -> Option<usize> {
         match (self.columns, &column.relation) {

@@ -11,5 +11,6 @@
 mod compile;
 mod point;
 mod statement;
+mod walk;
 
 pub(super) use statement::Fast;

@@ -20,11 +20,11 @@ pub(super) struct Point {
     filter: Vec<Compiled>,
 }
 
-struct KeyPart {
-    ty: PgType,
+pub(super) struct KeyPart {
+    pub(super) ty: PgType,
     /// The type of `value`: `ty`, or an integer type that `ty` is widened to for the comparison.
-    given: PgType,
-    value: Compiled,
+    pub(super) given: PgType,
+    pub(super) value: Compiled,
 }
 
 impl Point {
@@ -48,8 +48,7 @@ impl Point {
             conditions.remove(at);
             keys.push(part);
         }
-        let filter = conditions.into_iter().map(|e| compiler.compile_as(e, PgType::BOOL)).collect::<Option<_>>()?;
-        Some(Point { keys, filter })
+        Some(Point { keys, filter: compiler.conditions(&conditions)? })
     }
 
     /// The row's key; None if a NULL or a number out of the column's range means that there is no row.
@@ -78,6 +77,8 @@ pub(super) struct IndexPoint {
     keys: Vec<(KeyPart, bool, bool)>,
     /// What else has to be true.
     filter: Vec<Compiled>,
+    /// All conditions.
+    whole: Vec<Compiled>,
 }
 
 impl IndexPoint {
@@ -111,8 +112,8 @@ impl IndexPoint {
             conditions.remove(at);
             keys.push((part, indexed.descending, indexed.nulls_first));
         }
-        let filter = conditions.into_iter().map(|e| compiler.compile_as(e, PgType::BOOL)).collect::<Option<_>>()?;
-        Some(IndexPoint { storage: index.storage, keys, filter })
+        let whole = compiler.conditions(&split_conjunction(filter))?;
+        Some(IndexPoint { storage: index.storage, keys, filter: compiler.conditions(&conditions)?, whole })
     }
 
     /// What the entries of the rows begin with; None if there can be no row.
@@ -131,9 +132,14 @@ impl IndexPoint {
     pub(super) fn matches(&self, inputs: &Inputs<'_>) -> Result<bool> {
         all_true(&self.filter, inputs)
     }
+
+    /// Whether a row that has been changed since the index led to it is still wanted.
+    pub(super) fn matches_anew(&self, inputs: &Inputs<'_>) -> Result<bool> {
+        all_true(&self.whole, inputs)
+    }
 }
 
-fn all_true(conditions: &[Compiled], inputs: &Inputs<'_>) -> Result<bool> {
+pub(super) fn all_true(conditions: &[Compiled], inputs: &Inputs<'_>) -> Result<bool> {
     for condition in conditions {
         if !matches!(condition.value(inputs, PgType::BOOL)?, Value::Bool(true)) {
             return Ok(false);
@@ -143,15 +149,24 @@ fn all_true(conditions: &[Compiled], inputs: &Inputs<'_>) -> Result<bool> {
 }
 
 /// What a condition says the key column `live` equals.
-fn key_part(compiler: &Compiler<'_>, condition: &Expr, live: usize, ty: PgType) -> Option<KeyPart> {
+pub(super) fn key_part(compiler: &Compiler<'_>, condition: &Expr, live: usize, ty: PgType) -> Option<KeyPart> {
     let Expr::BinaryExpr(BinaryExpr { left, op: Operator::Eq, right }) = condition else { return None };
-    let part = |column: &Expr, value: &Expr| {
-        let given = compared_as(compiler, column, live, ty)?;
-        let constant = !value.exists(|e| Ok(matches!(e, Expr::Column(_)))).unwrap_or(true);
-        let value = constant.then(|| compiler.compile_as(value, given)).flatten()?;
-        Some(KeyPart { ty, given, value })
-    };
+    let part = |column: &Expr, value: &Expr| compared_with(compiler, column, value, live, ty);
     part(left, right).or_else(|| part(right, left))
+}
+
+/// What the key column `live` is compared with, if that is what `column` and `value` are.
+pub(super) fn compared_with(
+    compiler: &Compiler<'_>,
+    column: &Expr,
+    value: &Expr,
+    live: usize,
+    ty: PgType,
+) -> Option<KeyPart> {
+    let given = compared_as(compiler, column, live, ty)?;
+    let constant = !value.exists(|e| Ok(matches!(e, Expr::Column(_)))).unwrap_or(true);
+    let value = constant.then(|| compiler.compile_as(value, given)).flatten()?;
+    Some(KeyPart { ty, given, value })
 }
 
 /// The type in which the key column is compared, if `e` is that column: its own, or a wider integer.
@@ -169,7 +184,7 @@ fn compared_as(compiler: &Compiler<'_>, e: &Expr, live: usize, ty: PgType) -> Op
 }
 
 /// An integer as the narrower key column holds it; None if it cannot.
-fn narrowed(value: Value<'_>, ty: PgType) -> Option<Value<'_>> {
+pub(super) fn narrowed(value: Value<'_>, ty: PgType) -> Option<Value<'_>> {
     match (value, ty) {
         (Value::Int4(v), PgType::INT2) => i16::try_from(v).ok().map(Value::Int2),
         (Value::Int8(v), PgType::INT2) => i16::try_from(v).ok().map(Value::Int2),

@@ -1,34 +1,42 @@
-//! [`Fast`]: the four statements, from key to response.
+//! [`Fast`]: the statements, from key to response.
 
 use std::sync::Arc;
 
+use bytes::Bytes;
 use datafusion::arrow::array::RecordBatch;
 use datafusion::arrow::datatypes::{Field, Schema, SchemaRef};
 use datafusion::common::ScalarValue;
 use datafusion::logical_expr::Expr;
 use futures::stream;
-use kalamdb_catalog::{CachedTableData, Result, SqlError, TableKind};
+use kalamdb_catalog::{CachedTableData, PgType, Result, SqlError, TableKind};
 
 use super::compile::{Columns, Compiled, Compiler, Inputs, Row};
 use super::point::{IndexPoint, Point};
+use super::walk::Walk;
 use crate::session::{Session, SessionContext};
 use crate::sql::bind::{Binder, BoundDml, DmlKind, SimpleDml, SimpleSelect};
 use crate::sql::handlers::dml::{finish, respond};
 use crate::sql::handlers::target::Target;
 use crate::sql::index_entries::RowValues;
+use crate::sql::lock_rows::not_obtained;
 use crate::sql::plan::batch_of_one;
 use crate::sql::{Response, RowStream};
 use crate::storage::keys;
-use crate::txn::{LockMode, RowState};
+use crate::txn::{IfLocked, LockMode, RowLocker, RowState, TxnReader};
 use crate::types::Value;
 
 /// Rows that are read one by one through an index; more are read by the query engine.
 const ROWS_MAX: usize = 64;
+/// Rows looked at on the way to the wanted ones; where more are in the way, the query engine finds them sooner.
+const SEEN_MAX: usize = 1024;
 
 /// A statement compiled for its table. Good for one catalog.
 pub(crate) struct Fast {
     target: Target,
     action: Action,
+    /// How the rows of a SELECT are locked.
+    lock: Option<(LockMode, IfLocked)>,
+    offset: Option<Compiled>,
 }
 
 enum Action {
@@ -38,6 +46,12 @@ enum Action {
     },
     SelectByIndex {
         point: IndexPoint,
+        shown: Shown,
+    },
+    /// The first rows of a range.
+    SelectFirst {
+        walk: Box<Walk>,
+        limit: Compiled,
         shown: Shown,
     },
     Insert {
@@ -56,6 +70,16 @@ enum Action {
     },
 }
 
+/// Rows to walk over.
+struct Span {
+    /// Of keys; None: there are none.
+    range: Option<(Vec<u8>, Vec<u8>)>,
+    reverse: bool,
+    through_index: bool,
+    /// OFFSET and LIMIT; None: all rows, if they are few.
+    wanted: Option<(usize, usize)>,
+}
+
 /// Result columns.
 struct Shown {
     schema: SchemaRef,
@@ -67,14 +91,33 @@ impl Fast {
     pub(crate) fn select(binder: &Binder<'_>, select: &SimpleSelect) -> Option<Fast> {
         let table = binder.catalog.table(select.table)?;
         let target = Target::bare(binder.session, table).ok()?;
-        Fast::compile(binder.session, target, table, |compiler| {
-            let filter = select.filter.as_ref()?;
+        let tail = &select.tail;
+        let mut offset = None;
+        let fast = Fast::compile(binder.session, target, table, |compiler| {
             let shown = Shown::compile(&compiler, &select.outputs)?;
-            match Point::compile(&compiler, table, filter) {
-                Some(point) => Some(Action::Select { point, shown }),
-                None => Some(Action::SelectByIndex { point: IndexPoint::compile(&compiler, table, filter)?, shown }),
+            let filter = select.filter.as_ref();
+            let counts = Compiler { columns: Columns::None, ..compiler };
+            let count = |e: &Expr| counts.compile_as(e, PgType::INT8);
+            if tail.limit.is_none() && tail.offset.is_none() {
+                // One row needs no order.
+                if let Some(point) = Point::compile(&compiler, table, filter?) {
+                    return Some(Action::Select { point, shown });
+                }
+                if !tail.order.is_empty() {
+                    return None;
+                }
+                let point = IndexPoint::compile(&compiler, table, filter?)?;
+                return Some(Action::SelectByIndex { point, shown });
             }
-        })
+            let limit = count(tail.limit.as_ref()?)?;
+            offset = match &tail.offset {
+                Some(e) => Some(count(e)?),
+                None => None,
+            };
+            let walk = Box::new(Walk::compile(&compiler, table, filter, tail)?);
+            Some(Action::SelectFirst { walk, limit, shown })
+        })?;
+        Some(Fast { lock: tail.lock, offset, ..fast })
     }
 
     /// None: the statement goes the generic way.
@@ -111,60 +154,153 @@ impl Fast {
         if definition.primary_key.iter().flat_map(|k| &k.columns).any(nullable) {
             return None;
         }
-        Some(Fast { target, action })
+        Some(Fast { target, action, lock: None, offset: None })
     }
 
     /// The rows of a SELECT; None if they are many, and the generic way is the better one.
-    pub(crate) fn run_select(&self, session: &mut Session, parameters: &[ScalarValue]) -> Result<Option<RowStream>> {
-        let (point, shown) = match &self.action {
-            Action::Select { point, shown } => (point, shown),
-            Action::SelectByIndex { point, shown } => return self.select_by_index(session, point, shown, parameters),
-            _ => return Err(SqlError::internal("a statement that writes is run as a query")),
-        };
-        let inputs = self.inputs(Row::None, parameters);
-        let mut batch = None;
-        if let Some(key) = point.key(self.target.reference().storage, &inputs)?
-            && let Some(row) = session.open_transaction()?.reader().get(&key)?
-        {
-            let inputs = self.inputs(Row::Stored(&row), parameters);
-            if point.matches(&inputs)? {
-                batch = Some(Ok(shown.batch(&inputs)?));
-            }
-        }
-        Ok(Some(Box::pin(stream::iter(batch))))
-    }
-
-    fn select_by_index(
+    pub(crate) async fn run_select(
         &self,
         session: &mut Session,
-        point: &IndexPoint,
-        shown: &Shown,
         parameters: &[ScalarValue],
     ) -> Result<Option<RowStream>> {
         let mut batches = Vec::new();
-        if let Some(prefix) = point.prefix(&self.inputs(Row::None, parameters))? {
-            let reader = session.open_transaction()?.reader();
-            let end = keys::prefix_end(&prefix);
-            let mut entries = reader.scan(prefix, end, false);
-            let mut found = 0;
-            while let Some(entry) = entries.next()? {
-                found += 1;
-                if found > ROWS_MAX {
-                    return Ok(None);
+        let found = self.find(session, parameters, &mut batches).await;
+        match found {
+            // What has been found before the error comes first.
+            Err(error) if !batches.is_empty() => batches.push(Err(error)),
+            Ok(true) => {}
+            other => return other.map(|_| None),
+        }
+        Ok(Some(Box::pin(stream::iter(batches))))
+    }
+
+    /// The rows, each as a batch. False if they are many.
+    async fn find(
+        &self,
+        session: &mut Session,
+        parameters: &[ScalarValue],
+        batches: &mut Vec<Result<RecordBatch>>,
+    ) -> Result<bool> {
+        match &self.action {
+            Action::Select { point, shown } => {
+                let matches = |inputs: &Inputs<'_>| point.matches(inputs);
+                let key = point.key(self.target.reference().storage, &self.inputs(Row::None, parameters))?;
+                let transaction = session.open_transaction()?;
+                let (reader, locker) = (transaction.reader(), self.lock.map(|_| transaction.locker()));
+                if let Some(key) = key
+                    && let Some(row) = reader.get(&key)?
+                    && matches(&self.inputs(Row::Stored(&row), parameters))?
+                    && let Some(row) = self.locked(&reader, locker.as_ref(), &key, row, parameters, matches).await?
+                {
+                    batches.push(Ok(shown.batch(&self.inputs(Row::Stored(&row), parameters))?));
                 }
-                let row_key = keys::row_of_entry(entry.key, entry.row);
+                Ok(true)
+            }
+            Action::SelectByIndex { point, shown } => {
+                let range = point.prefix(&self.inputs(Row::None, parameters))?.map(|prefix| {
+                    let end = keys::prefix_end(&prefix);
+                    (prefix, end)
+                });
+                let matches = |inputs: &Inputs<'_>| point.matches(inputs);
+                let span = Span { range, reverse: false, through_index: true, wanted: None };
+                let anew = |inputs: &Inputs<'_>| point.matches_anew(inputs);
+                self.walk(session, span, shown, parameters, (matches, anew), batches).await
+            }
+            Action::SelectFirst { walk, limit, shown } => {
+                let inputs = self.inputs(Row::None, parameters);
+                let count = |e: &Compiled| match e.value(&inputs, PgType::INT8)? {
+                    Value::Int8(n) => Ok(usize::try_from(n).ok()),
+                    _ => Ok(None),
+                };
+                // What is no number of rows is told of, or counts as all, in the generic way.
+                let Some(limit) = count(limit)?.filter(|n| *n <= ROWS_MAX) else { return Ok(false) };
+                let offset = match &self.offset {
+                    Some(e) => count(e)?,
+                    None => Some(0),
+                };
+                let Some(offset) = offset.filter(|n| *n <= ROWS_MAX) else { return Ok(false) };
+                let range = walk.range(&inputs)?;
+                let matches = |inputs: &Inputs<'_>| walk.matches(inputs);
+                let wanted = Some((offset, limit));
+                let span = Span { range, reverse: walk.reverse, through_index: walk.through_index, wanted };
+                let anew = |inputs: &Inputs<'_>| walk.matches_anew(inputs);
+                self.walk(session, span, shown, parameters, (matches, anew), batches).await
+            }
+            _ => Err(SqlError::internal("a statement that writes is run as a query")),
+        }
+    }
+
+    /// Shows the wanted rows of a range. False if they are many, or hard to find.
+    async fn walk(
+        &self,
+        session: &mut Session,
+        span: Span,
+        shown: &Shown,
+        parameters: &[ScalarValue],
+        (matches, anew): (impl Fn(&Inputs<'_>) -> Result<bool>, impl Fn(&Inputs<'_>) -> Result<bool>),
+        batches: &mut Vec<Result<RecordBatch>>,
+    ) -> Result<bool> {
+        let Some((start, end)) = span.range else { return Ok(true) };
+        let (offset, limit) = span.wanted.unwrap_or((0, ROWS_MAX));
+        if limit == 0 {
+            return Ok(true);
+        }
+        let transaction = session.open_transaction()?;
+        let (reader, locker) = (transaction.reader(), self.lock.map(|_| transaction.locker()));
+        let mut scan = reader.scan(start, end, span.reverse);
+        let (mut seen, mut skipped) = (0, 0);
+        while let Some(found) = scan.next()? {
+            seen += 1;
+            if seen > SEEN_MAX || (span.wanted.is_none() && seen > ROWS_MAX) {
+                return Ok(false);
+            }
+            let (key, row) = if span.through_index {
+                let row_key = keys::row_of_entry(found.key, found.row);
                 let row_key = row_key.ok_or_else(|| SqlError::internal("an index's entry is damaged"))?;
                 let mut key = self.target.reference().storage.to_be_bytes().to_vec();
                 key.extend_from_slice(row_key);
                 let row = reader.get(&key)?;
-                let row = row.ok_or_else(|| SqlError::internal("an index has an entry without a row"))?;
-                let inputs = self.inputs(Row::Stored(&row), parameters);
-                if point.matches(&inputs)? {
-                    batches.push(Ok(shown.batch(&inputs)?));
-                }
+                (key, row.ok_or_else(|| SqlError::internal("an index has an entry without a row"))?)
+            } else if matches(&self.inputs(Row::Stored(found.row), parameters))? {
+                (found.key.to_vec(), Bytes::copy_from_slice(found.row))
+            } else {
+                continue;
+            };
+            if span.through_index && !matches(&self.inputs(Row::Stored(&row), parameters))? {
+                continue;
+            }
+            let row = self.locked(&reader, locker.as_ref(), &key, row, parameters, &anew).await?;
+            let Some(row) = row else { continue };
+            if skipped < offset {
+                skipped += 1;
+                continue;
+            }
+            batches.push(Ok(shown.batch(&self.inputs(Row::Stored(&row), parameters))?));
+            if batches.len() == limit && span.wanted.is_some() {
+                break;
             }
         }
-        Ok(Some(Box::pin(stream::iter(batches))))
+        Ok(true)
+    }
+
+    /// A row that has been found, as it is once it is locked, if it is to be locked; None if it is to be left out.
+    async fn locked(
+        &self,
+        reader: &TxnReader,
+        locker: Option<&RowLocker>,
+        key: &[u8],
+        row: Bytes,
+        parameters: &[ScalarValue],
+        anew: impl Fn(&Inputs<'_>) -> Result<bool>,
+    ) -> Result<Option<Bytes>> {
+        let (Some(locker), Some(lock)) = (locker, self.lock) else { return Ok(Some(row)) };
+        match locker.lock(reader, self.target.reference().oid, key, lock).await? {
+            RowState::Seen => Ok(Some(row)),
+            RowState::Changed(_, newest) => Ok(anew(&self.inputs(Row::Stored(&newest), parameters))?.then_some(newest)),
+            RowState::Gone => Ok(None),
+            RowState::Locked if lock.1 == IfLocked::Skip => Ok(None),
+            RowState::Locked => Err(not_obtained(&self.target.table().definition.name)),
+        }
     }
 
     /// Carries out an INSERT, UPDATE or DELETE. The caller has seen to it that the transaction may write.
@@ -180,7 +316,7 @@ impl Fast {
                 let shown = self.change(session, point, parameters).await?;
                 respond(dml, usize::from(shown.is_some()), shown.flatten().into_iter().collect())
             }
-            Action::Select { .. } | Action::SelectByIndex { .. } => {
+            Action::Select { .. } | Action::SelectByIndex { .. } | Action::SelectFirst { .. } => {
                 Err(SqlError::internal("a query is run as a statement that writes"))
             }
         }
@@ -264,7 +400,10 @@ impl Fast {
                     shown = returning.as_ref().map(|r| r.batch(&inputs)).transpose()?;
                     self.target.delete(&mut writes, &key, &row)?
                 }
-                Action::Select { .. } | Action::SelectByIndex { .. } | Action::Insert { .. } => {
+                Action::Select { .. }
+                | Action::SelectByIndex { .. }
+                | Action::SelectFirst { .. }
+                | Action::Insert { .. } => {
                     return Err(SqlError::internal("a statement without a row to change"));
                 }
             };
