@@ -17,19 +17,19 @@ use crate::data_dir::check_node_id;
 #[command(name = "kalamdb-server", version)]
 pub(crate) struct Args {
     /// Configuration file; without it, ./config.toml if there is one
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, global = true, value_name = "FILE")]
     pub(crate) config: Option<PathBuf>,
     /// Where the data is kept; made if missing [default: ./data]
-    #[arg(long, value_name = "DIRECTORY")]
+    #[arg(long, global = true, value_name = "DIRECTORY")]
     data_dir: Option<String>,
     /// host:port, or the directory of a Unix socket; repeat it, or separate by commas [default: 127.0.0.1:5432]
     #[arg(long, value_name = "ADDRESS")]
     listen: Vec<String>,
     /// text, or json for one object a line [default: text]
-    #[arg(long, value_name = "FORMAT")]
+    #[arg(long, global = true, value_name = "FORMAT")]
     log_format: Option<String>,
     /// error, warn, info, debug, trace or off; also target=level [default: info]
-    #[arg(long, value_name = "LEVEL")]
+    #[arg(long, global = true, value_name = "LEVEL")]
     log_level: Option<String>,
     /// Check the configuration and exit: 0 if it is valid, 2 if not
     #[arg(long)]
