@@ -100,7 +100,8 @@ pub(super) fn open_db(path: &Path, options: &StorageOptions, horizon: &Arc<Atomi
         // Left by a crash: files never ingested.
         fs::remove_dir_all(&bulk).map_err(|e| error::io("remove directory", &bulk, &e))?;
     }
-    let cache = Cache::new_lru_cache(options.block_cache_bytes);
+    // 0: it learns how large its entries are.
+    let cache = Cache::new_hyper_clock_cache(options.block_cache_bytes, 0);
     let data = data_options(&cache, options, horizon);
     let families = [
         ColumnFamilyDescriptor::new(CF_DATA, data_options(&cache, options, horizon)),

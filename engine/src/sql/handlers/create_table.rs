@@ -451,20 +451,13 @@ fn place_of(
         let persistence = if unlogged { Persistence::Unlogged } else { Persistence::Permanent };
         return Ok((schema, name, persistence));
     }
-    if let [schema, _] = parts.as_slice()
-        && schema != "pg_temp"
-        && *schema != session.context().temporary_schema()
-    {
-        let message = "cannot create temporary relation in non-temporary schema";
-        return Err(SqlError::new(SqlState::INVALID_TABLE_DEFINITION, message));
-    }
+    let (schema, name) = super::temporary::place(session, parts)?;
     let on_commit = match create.on_commit {
         None | Some(ast::OnCommit::PreserveRows) => OnCommit::PreserveRows,
         Some(ast::OnCommit::DeleteRows) => OnCommit::DeleteRows,
         Some(ast::OnCommit::Drop) => OnCommit::Drop,
     };
-    let schema = super::temporary::schema(session)?;
-    Ok((schema, parts.last().cloned().unwrap_or_default(), Persistence::Temporary(on_commit)))
+    Ok((schema, name, Persistence::Temporary(on_commit)))
 }
 
 /// Name and columns of PRIMARY KEY (...).

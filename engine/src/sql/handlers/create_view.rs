@@ -13,22 +13,38 @@ use super::ddl::{change, exists, place};
 use crate::clock;
 use crate::session::Session;
 use crate::sql::Response;
-use crate::sql::bind::{Binder, Parameters, fold};
+use crate::sql::bind::{Binder, Parameters, fold, name_parts};
 use crate::sql::execute::complete;
 use crate::sql::prepared::PreparedStatement;
 
 pub(crate) fn run(session: &mut Session, prepared: &PreparedStatement, create: &ast::CreateView) -> Result<Response> {
     let refused = [
         (create.materialized, "CREATE MATERIALIZED VIEW"),
-        (create.temporary, "CREATE TEMPORARY VIEW"),
         (create.if_not_exists, "CREATE VIEW IF NOT EXISTS"),
         (create.with_no_schema_binding || create.to.is_some() || create.params.is_some(), "this kind of view"),
     ];
     if let Some((_, what)) = refused.iter().find(|(present, _)| *present) {
         return Err(SqlError::unsupported(what));
     }
-    let (schema, view) = place(session, &create.name)?;
     let context = Arc::clone(session.context());
+    let catalog = context.catalog();
+    let mut binder = Binder::new(&context, Arc::clone(&catalog), prepared.source(), Parameters::default());
+    let bound = binder.query(&create.query)?;
+    if !binder.parameters().finish()?.is_empty() {
+        return Err(SqlError::new(SqlState::UNDEFINED_PARAMETER, "there is no parameter $1"));
+    }
+    let parts = name_parts(&create.name)?;
+    let over_temporary = binder.relations.iter().any(|(table, _)| table.definition.persistence.is_temporary());
+    let (schema, view) = if over_temporary || create.temporary || matches!(parts.as_slice(), [s, _] if s == "pg_temp") {
+        if !create.temporary {
+            let shown = parts.last().cloned().unwrap_or_default();
+            let message = format!("view \"{shown}\" will be a temporary view");
+            context.notice(SqlError::new(SqlState::SUCCESSFUL_COMPLETION, message));
+        }
+        super::temporary::place(session, parts)?
+    } else {
+        place(session, &create.name)?
+    };
     let catalog = context.catalog();
     let old = catalog.table_by_name(schema.oid, &view).cloned();
     if let Some(old) = &old {
@@ -40,11 +56,6 @@ pub(crate) fn run(session: &mut Session, prepared: &PreparedStatement, create: &
         }
     } else if catalog.index_by_name(schema.oid, &view).is_some() {
         return Err(exists(&view));
-    }
-    let mut binder = Binder::new(&context, Arc::clone(&catalog), prepared.source(), Parameters::default());
-    let bound = binder.query(&create.query)?;
-    if !binder.parameters().finish()?.is_empty() {
-        return Err(SqlError::new(SqlState::UNDEFINED_PARAMETER, "there is no parameter $1"));
     }
     if create.columns.len() > bound.columns.len() {
         return Err(SqlError::new(SqlState::SYNTAX_ERROR, "CREATE VIEW specifies more column names than columns"));

@@ -6,7 +6,7 @@
 use std::sync::Arc;
 
 use kalamdb_catalog::table::{OnCommit, Persistence};
-use kalamdb_catalog::{CatalogChange, Oid, Result, SchemaDefinition, TableDefinition};
+use kalamdb_catalog::{CatalogChange, Oid, Result, SchemaDefinition, SqlError, SqlState, TableDefinition};
 
 use super::ddl::change;
 use super::drop::drop_all;
@@ -33,6 +33,18 @@ pub(crate) fn schema(session: &mut Session) -> Result<Arc<SchemaDefinition>> {
     };
     change(session, CatalogChange::PutSchema(schema.clone()))?;
     Ok(Arc::new(schema))
+}
+
+/// Where a temporary relation goes, by the parts of its name. 42P16 for another schema than the session's own.
+pub(crate) fn place(session: &mut Session, mut parts: Vec<String>) -> Result<(Arc<SchemaDefinition>, String)> {
+    if let [.., schema, _] = parts.as_slice()
+        && schema != "pg_temp"
+        && *schema != session.context().temporary_schema()
+    {
+        let message = "cannot create temporary relation in non-temporary schema";
+        return Err(SqlError::new(SqlState::INVALID_TABLE_DEFINITION, message));
+    }
+    Ok((schema(session)?, parts.pop().unwrap_or_default()))
 }
 
 /// How long what is made in a schema lives, unless it says so itself.
