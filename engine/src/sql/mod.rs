@@ -22,6 +22,7 @@ mod prepared;
 mod response;
 mod runner;
 mod series;
+mod shared;
 mod sorted_scan;
 pub(crate) mod statement;
 pub(crate) mod udf;

@@ -26,6 +26,7 @@ use datafusion::physical_planner::{DefaultPhysicalPlanner, ExtensionPlanner, Phy
 use datafusion::prelude::SessionConfig;
 use kalamdb_catalog::{Result, SqlError, SqlState};
 use parking_lot::Mutex;
+use tokio::sync::OnceCell;
 
 use super::append::UnionsInOrder;
 use super::apply::{ApplyExec, ApplyNode};
@@ -33,6 +34,7 @@ use super::lock_rows::{LockRowsExec, LockRowsNode};
 use super::lookup_join::LookupJoins;
 use super::runner::{Runner, tame};
 use super::series::{SeriesExec, SeriesNode};
+use super::shared::{Kept, SharedExec, SharedNode};
 use super::sorted_scan::SortedScans;
 use super::udf::SessionExtension;
 use crate::providers::{ColumnCache, Substitute};
@@ -50,6 +52,8 @@ pub struct StatementContext {
     pub columns: Arc<ColumnCache>,
     /// What statements of WITH that write have returned, by their numbers.
     pub returned: Arc<Mutex<HashMap<usize, Vec<RecordBatch>>>>,
+    /// Rows of queries in WITH that run once, by their numbers.
+    pub shared: Arc<Mutex<HashMap<usize, Arc<OnceCell<Kept>>>>>,
     /// Rows that scans give instead of their tables'.
     pub substitutes: Vec<Substitute>,
 }
@@ -354,6 +358,12 @@ impl ExtensionPlanner for OwnNodes {
             let args = series.args.iter();
             let args = args.map(|e| planner.create_physical_expr(e, &DFSchema::empty(), session, context));
             return Ok(Some(Arc::new(SeriesExec::new(series, args.collect::<DfResult<_>>()?))));
+        }
+        if let Some(shared) = node.as_any().downcast_ref::<SharedNode>() {
+            let [input] = physical_inputs else {
+                return Err(DataFusionError::Internal("Shared has one input".to_owned()));
+            };
+            return Ok(Some(Arc::new(SharedExec::new(shared, Arc::clone(input)))));
         }
         if let Some(lock) = node.as_any().downcast_ref::<LockRowsNode>() {
             let (Some(state), [plan], [input]) =

@@ -15,6 +15,7 @@ use super::typed::Kind;
 use super::{Binder, Cte, fold};
 use crate::providers;
 use crate::sql::plan::planning;
+use crate::sql::shared::{self, SharedNode};
 
 /// A statement of WITH that writes. It runs once, to its end, before the statement that it belongs to, on the same
 /// snapshot; what its RETURNING gives is kept under its number.
@@ -93,8 +94,19 @@ impl Binder<'_> {
             column.name = fold(&alias.name);
         }
         query.simple = None;
+        // Inside a subquery it may be another for each row around it.
+        if env.parent.is_none() && self.is_named_again(&name) && shared::is_volatile(&query.plan) {
+            query.plan = SharedNode::plan(query.plan);
+        }
         self.ctes.push(Cte { name, query, returns });
         Ok(())
+    }
+
+    /// True if a query of WITH may be read more than once: its name stands in the text three times or more. A false yes only has
+    /// its rows kept.
+    fn is_named_again(&self, name: &str) -> bool {
+        let words = self.source.split(|c: char| !(c.is_alphanumeric() || c == '_'));
+        words.filter(|word| word.eq_ignore_ascii_case(name)).nth(2).is_some()
     }
 
     /// A query that writes: what its RETURNING gives, if it has one.

@@ -21,6 +21,7 @@ pub(crate) fn statement_context(session: &mut Session) -> Result<Arc<StatementCo
         cancel: session.cancel_handle(),
         columns: Arc::clone(&session.app().engine.columns),
         returned: Default::default(),
+        shared: Default::default(),
         substitutes: Vec::new(),
     }))
 }
