@@ -267,7 +267,7 @@ pub(crate) enum AlterOperation {
         column: ast::Ident,
         if_exists: bool,
     },
-    /// ALTER CONSTRAINT c [NOT] DEFERRABLE [INITIALLY ...]
+    /// ALTER CONSTRAINT c \[NOT\] DEFERRABLE [INITIALLY ...]
     AlterConstraint {
         name: ast::Ident,
         deferrable: bool,

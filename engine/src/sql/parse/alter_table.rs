@@ -102,7 +102,7 @@ impl Sql<'_> {
         Ok(Some(AlterOperation::UsingIndex { name, primary, index, deferrable, deferred }))
     }
 
-    /// ALTER [COLUMN] c SET GENERATED ..., RESTART, DROP IDENTITY, DROP EXPRESSION
+    /// ALTER \[COLUMN\] c SET GENERATED ..., RESTART, DROP IDENTITY, DROP EXPRESSION
     fn column_alteration(&mut self) -> Result<Option<AlterOperation>> {
         let start = self.inner.index();
         self.inner.next_token();
@@ -143,7 +143,7 @@ impl Sql<'_> {
         self.parsed(|p| p.parse_identifier())
     }
 
-    /// [NOT] DEFERRABLE [INITIALLY DEFERRED | INITIALLY IMMEDIATE]
+    /// \[NOT\] DEFERRABLE [INITIALLY DEFERRED | INITIALLY IMMEDIATE]
     fn deferral(&mut self) -> Result<(bool, bool)> {
         let (mut deferrable, mut deferred) = (None, None);
         loop {
