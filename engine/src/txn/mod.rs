@@ -26,7 +26,7 @@ pub use manager::{ChangeLogOptions, TxnManager, TxnOptions};
 pub use reader::{TxnReader, TxnScan};
 pub use row_lock::{RowLocker, RowState};
 pub use sequences::SequenceState;
-pub use statement::{ApplyOutcome, Existing, IndexEntry, InsertOutcome, StatementWrites, TableRef};
+pub use statement::{ApplyOutcome, Busy, Claim, Existing, IndexEntry, InsertOutcome, StatementWrites, TableRef};
 pub use transaction::{CatalogWrite, Isolation, ReadPoint, Transaction};
 
 #[cfg(test)]

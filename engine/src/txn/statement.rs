@@ -43,6 +43,24 @@ pub enum InsertOutcome {
     Duplicate,
 }
 
+/// What an INSERT comes across when it wants a key for its row.
+#[derive(Clone, Copy, Debug)]
+pub enum Claim {
+    /// The key is locked. A row may have it: that is looked at next.
+    Locked,
+    /// A row has it, which others keep as it is. No lock.
+    Exists,
+    /// Another transaction stands in the way. No lock.
+    Busy(Busy),
+}
+
+/// What has to be waited for: [`StatementWrites::wait_for`].
+#[derive(Clone, Copy, Debug)]
+pub struct Busy {
+    tag: LockTag,
+    mode: LockMode,
+}
+
 /// What an INSERT finds under its key.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Existing {
@@ -179,15 +197,36 @@ impl StatementWrites {
 
     /// The same for an INSERT. False, and no lock: there is a row, which others keep as it is (FOR KEY SHARE, FOR SHARE).
     pub async fn lock_new_key(&mut self, table: &TableRef, key: &[u8]) -> Result<bool> {
+        loop {
+            match self.claim_key(table, key)? {
+                Claim::Locked => return Ok(true),
+                Claim::Exists => return Ok(false),
+                Claim::Busy(busy) => self.wait_for(busy).await?,
+            }
+        }
+    }
+
+    /// The same for a caller that cannot wait, or not here.
+    pub fn claim_key(&mut self, table: &TableRef, key: &[u8]) -> Result<Claim> {
         if self.try_lock_key(table, key)? {
-            return Ok(true);
+            return Ok(Claim::Locked);
         }
+        let tag = self.held.row(table.oid, key);
         // In this order: who deletes the row after the first look had no lock then, and this INSERT came before him.
-        if !self.held.is_excluded(self.held.row(table.oid, key), LockMode::SHARE) && self.exists(key)? {
-            return Ok(false);
+        if !self.held.is_excluded(tag, LockMode::SHARE) && self.exists(key)? {
+            return Ok(Claim::Exists);
         }
-        self.lock_key(table, key).await?;
-        Ok(true)
+        Ok(Claim::Busy(Busy { tag, mode: LockMode::UPDATE }))
+    }
+
+    /// Waits for what stands in the way of a claim. The lock of a key is kept then, that of a row with the key is not.
+    pub async fn wait_for(&mut self, busy: Busy) -> Result<()> {
+        let kept = self.held.count();
+        self.held.lock(busy.tag, busy.mode, IfLocked::Wait).await?;
+        if busy.mode == LockMode::SHARE {
+            self.held.release_last(kept);
+        }
+        Ok(())
     }
 
     /// How many locks there are: for [`StatementWrites::release_locks`].
@@ -356,26 +395,26 @@ impl StatementWrites {
 
     /// Locks the key of a unique entry that is about to be there; waits for whoever is writing it.
     pub async fn lock_entry(&mut self, table: &TableRef, entry: &IndexEntry) -> Result<()> {
-        if !entry.unique {
-            return Ok(());
-        }
-        self.held.lock(self.held.row(entry.index, &entry.key), LockMode::UPDATE, IfLocked::Wait).await?;
-        // Whoever is changing the row that has the key may be taking it from there.
-        while let Some(row) = self.others_change(table, entry)? {
-            let kept = self.held.count();
-            self.held.lock(row, LockMode::SHARE, IfLocked::Wait).await?;
-            self.held.release_last(kept);
+        while let Claim::Busy(busy) = self.claim_entry(table, entry)? {
+            self.wait_for(busy).await?;
         }
         Ok(())
     }
 
-    /// The same for a caller that cannot wait: false if another transaction is writing the key.
-    pub fn try_lock_entry(&mut self, table: &TableRef, entry: &IndexEntry) -> Result<bool> {
+    /// The same for a caller that cannot wait, or not here. Locked says nothing about a row that is there.
+    pub fn claim_entry(&mut self, table: &TableRef, entry: &IndexEntry) -> Result<Claim> {
         if !entry.unique {
-            return Ok(true);
+            return Ok(Claim::Locked);
         }
-        let locked = self.held.try_lock(self.held.row(entry.index, &entry.key), LockMode::UPDATE)?;
-        Ok(locked && self.others_change(table, entry)?.is_none())
+        let kept = self.held.count();
+        let tag = self.held.row(entry.index, &entry.key);
+        if !self.held.try_lock(tag, LockMode::UPDATE)? {
+            return Ok(Claim::Busy(Busy { tag, mode: LockMode::UPDATE }));
+        }
+        let Some(tag) = self.others_change(table, entry)? else { return Ok(Claim::Locked) };
+        // Whoever is changing the row that has the key may be taking it from there, or want to give it back.
+        self.held.release_last(kept);
+        Ok(Claim::Busy(Busy { tag, mode: LockMode::SHARE }))
     }
 
     /// The lock of the committed row that has the key of an entry, if another transaction is changing it.

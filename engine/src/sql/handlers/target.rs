@@ -19,7 +19,9 @@ use crate::sql::index_entries::{IndexEntries, RowValues, evaluate};
 use crate::sql::parse;
 use crate::sql::plan::physical_expr;
 use crate::storage::{RowLayout, keys};
-use crate::txn::{Existing, IndexEntry, InsertOutcome, LockMode, PendingCheck, PendingKind, StatementWrites, TableRef};
+use crate::txn::{
+    Claim, Existing, IndexEntry, InsertOutcome, LockMode, PendingCheck, PendingKind, StatementWrites, TableRef,
+};
 use crate::types::{Value, write_text};
 
 pub(crate) struct Target {
@@ -323,9 +325,7 @@ impl Target {
             return Ok(true);
         }
         for entry in self.entries(row, key)? {
-            if !writes.try_lock_entry(&self.reference, &entry)? {
-                return Ok(false);
-            }
+            let Claim::Locked = writes.claim_entry(&self.reference, &entry)? else { return Ok(false) };
         }
         // What is checked later has to wait for others.
         if !self.deferred_keys(row)?.is_empty() {

@@ -20,7 +20,7 @@ use crate::sql::bind::{BoundDml, ConflictUpdate, conflict_schema, deferrable_arb
 use crate::sql::index_entries::{IndexEntries, RowValues, evaluate};
 use crate::sql::plan::{batch_of_one, physical_expr, planning};
 use crate::storage::keys;
-use crate::txn::{Existing, LockMode, StatementWrites};
+use crate::txn::{Busy, Claim, Existing, LockMode, StatementWrites};
 
 /// The clause, ready to be run.
 pub(super) struct Upsert {
@@ -32,6 +32,32 @@ pub(super) struct Upsert {
     returning: Vec<Arc<dyn PhysicalExpr>>,
     new_row: SchemaRef,
     shown: SchemaRef,
+}
+
+/// What an INSERT finds in the indexes that count.
+enum Found {
+    /// Nothing, and that is locked.
+    Nothing,
+    Row(Conflict),
+    /// Another transaction stands in the way.
+    Busy(Busy),
+}
+
+/// A row that has what the new one wants for itself.
+struct Conflict {
+    /// The row's key.
+    key: Vec<u8>,
+    /// The key of its entry in the index; None for the primary key.
+    entry: Option<Vec<u8>>,
+}
+
+impl Conflict {
+    /// True if the row, which is locked, is still the one. Whoever locks its row needs no lock of its entry for that.
+    fn stands(&self, writes: &mut StatementWrites) -> Result<bool> {
+        let Some(entry) = &self.entry else { return Ok(true) };
+        let Some(found) = writes.find_entry(entry)? else { return Ok(false) };
+        Ok(behind(entry, &found)? == &self.key[keys::STORAGE_LEN..])
+    }
 }
 
 struct Update {
@@ -103,44 +129,42 @@ impl Upsert {
         id: u64,
     ) -> Result<Option<Vec<ArrayRef>>> {
         let new = || row.batch(&self.new_row, &self.types).map(|batch| batch.columns().to_vec());
+        let kept = writes.locks(target.reference())?;
         loop {
-            let kept = writes.locks(target.reference())?;
-            let Some(key) = self.conflicting(target, writes, row).await? else {
-                target.insert(writes, row, id).await?;
-                return new().map(Some);
+            let conflict = match self.conflict(target, writes, row)? {
+                Found::Nothing => {
+                    target.insert(writes, row, id).await?;
+                    return new().map(Some);
+                }
+                Found::Busy(busy) => {
+                    // Who stands in the way may want what has been locked meanwhile.
+                    writes.release_locks(kept);
+                    writes.wait_for(busy).await?;
+                    continue;
+                }
+                Found::Row(conflict) => conflict,
             };
             let Some(update) = &self.update else {
                 // That the row is there must not be news above READ COMMITTED.
-                target.existing(writes, &key)?;
+                target.existing(writes, &conflict.key)?;
                 writes.release_locks(kept);
                 return Ok(None);
             };
             writes.release_locks(kept);
-            match writes.lock_existing(target.reference(), &key, LockMode::NO_KEY_UPDATE).await? {
+            match writes.lock_existing(target.reference(), &conflict.key, LockMode::NO_KEY_UPDATE).await? {
                 Existing::ThisStatement => return Err(second_time()),
-                // Gone, or another row by now.
-                Existing::Nothing => continue,
-                Existing::Row(old) => {
-                    let kept = writes.locks(target.reference())?;
-                    let still = self.conflicting(target, writes, row).await?;
-                    writes.release_locks(kept);
-                    if still.as_ref() != Some(&key) {
-                        continue;
-                    }
-                    return self.change(target, writes, update, (&key, &old), &new()?).await;
+                Existing::Row(old) if conflict.stands(writes)? => {
+                    return self.change(target, writes, update, (&conflict.key, &old), &new()?).await;
                 }
+                // Gone, or another row by now.
+                Existing::Row(_) | Existing::Nothing => writes.release_locks(kept),
             }
         }
     }
 
-    /// The key of the row that has what the new one wants for itself, in the first of the indexes that count. None: what the
-    /// new row would have there is locked for it.
-    async fn conflicting(
-        &self,
-        target: &Target,
-        writes: &mut StatementWrites,
-        row: &RowValues<'_>,
-    ) -> Result<Option<Vec<u8>>> {
+    /// The row that has what the new one wants for itself, in the first of the indexes that count. [`Found::Nothing`]: what
+    /// the new row would have there is locked for it.
+    fn conflict(&self, target: &Target, writes: &mut StatementWrites, row: &RowValues<'_>) -> Result<Found> {
         let counts = |index: Oid| self.arbiters.as_ref().is_none_or(|arbiters| arbiters.contains(&index));
         let primary = target.table().definition.primary_key.as_ref().map(|key| key.index_oid);
         // In the order in which they were made, as PostgreSQL looks at them.
@@ -150,31 +174,15 @@ impl Upsert {
         indexes.retain(|(oid, _)| counts(*oid));
         indexes.sort_by_key(|(oid, _)| *oid);
         for (_, index) in indexes {
-            let Some(index) = index else {
-                let key = target.key_of(row, 0);
-                let free = writes.lock_new_key(target.reference(), &key).await?;
-                if !free || writes.is_there(target.reference(), &key)? {
-                    return Ok(Some(key));
-                }
-                continue;
+            let found = match index {
+                None => in_primary_key(target, writes, row)?,
+                Some(index) => in_index(index, target, writes, row)?,
             };
-            if index.definition.unique && !index.definition.immediate {
-                return Err(deferrable_arbiter());
-            }
-            // The row's own key does not matter: it is behind what is unique.
-            let Some(entry) = index.entry(row, &target.reference().storage.to_be_bytes())?.filter(|e| e.unique) else {
-                continue;
-            };
-            writes.lock_entry(target.reference(), &entry).await?;
-            if let Some(found) = writes.find_entry(&entry.key)? {
-                let row_key = keys::row_of_entry(&entry.key, &found);
-                let row_key = row_key.ok_or_else(|| SqlError::internal("an index's entry is damaged"))?;
-                let mut key = target.reference().storage.to_be_bytes().to_vec();
-                key.extend_from_slice(row_key);
-                return Ok(Some(key));
+            if !matches!(found, Found::Nothing) {
+                return Ok(found);
             }
         }
-        Ok(None)
+        Ok(Found::Nothing)
     }
 
     /// DO UPDATE of a row that is locked; None if its WHERE is not true.
@@ -216,6 +224,43 @@ impl Upsert {
         let shown = self.returning.iter().map(|e| evaluate(e, &row)).collect::<Result<Vec<_>>>()?;
         batch_of_one(&self.shown, shown)
     }
+}
+
+fn in_primary_key(target: &Target, writes: &mut StatementWrites, row: &RowValues<'_>) -> Result<Found> {
+    let key = target.key_of(row, 0);
+    let there = match writes.claim_key(target.reference(), &key)? {
+        Claim::Busy(busy) => return Ok(Found::Busy(busy)),
+        Claim::Exists => true,
+        Claim::Locked => writes.is_there(target.reference(), &key)?,
+    };
+    Ok(if there { Found::Row(Conflict { key, entry: None }) } else { Found::Nothing })
+}
+
+fn in_index(
+    index: &IndexEntries,
+    target: &Target,
+    writes: &mut StatementWrites,
+    row: &RowValues<'_>,
+) -> Result<Found> {
+    if index.definition.unique && !index.definition.immediate {
+        return Err(deferrable_arbiter());
+    }
+    let table = target.reference();
+    // The row's own key does not matter: it is behind what is unique.
+    let Some(entry) = index.entry(row, &table.storage.to_be_bytes())?.filter(|e| e.unique) else {
+        return Ok(Found::Nothing);
+    };
+    if let Claim::Busy(busy) = writes.claim_entry(table, &entry)? {
+        return Ok(Found::Busy(busy));
+    }
+    let Some(found) = writes.find_entry(&entry.key)? else { return Ok(Found::Nothing) };
+    let key = [&table.storage.to_be_bytes(), behind(&entry.key, &found)?].concat();
+    Ok(Found::Row(Conflict { key, entry: Some(entry.key) }))
+}
+
+/// The row behind an entry of a unique index: its key without the storage.
+fn behind<'a>(entry: &'a [u8], value: &'a [u8]) -> Result<&'a [u8]> {
+    keys::row_of_entry(entry, value).ok_or_else(|| SqlError::internal("an index's entry is damaged"))
 }
 
 impl Update {
