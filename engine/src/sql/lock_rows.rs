@@ -12,7 +12,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use datafusion::arrow::array::{Array, AsArray, RecordBatch};
 use datafusion::arrow::compute::concat_batches;
-use datafusion::common::tree_node::TreeNodeRecursion;
+use datafusion::common::tree_node::{Transformed, TreeNode, TreeNodeRecursion};
 use datafusion::common::{DFSchemaRef, DataFusionError, Result as DfResult};
 use datafusion::execution::context::SessionState;
 use datafusion::execution::{SendableRecordBatchStream, TaskContext};
@@ -24,9 +24,9 @@ use datafusion::physical_plan::{
     DisplayAs, DisplayFormatType, Distribution, ExecutionPlan, Partitioning, PlanProperties,
 };
 use futures::{TryStreamExt, stream};
-use kalamdb_catalog::{Oid, SqlError, SqlState};
+use kalamdb_catalog::{Oid, Result, SqlError, SqlState};
 
-use super::plan::StatementContext;
+use super::plan::{StatementContext, planning};
 use super::udf::df_error;
 use crate::providers::{GivenRow, Substitute};
 use crate::txn::{IfLocked, LockMode, RowState};
@@ -56,6 +56,18 @@ pub(super) struct LockRowsNode {
     pub marks: Vec<RowMark>,
     /// Rows are given one at a time: who stops asking has not locked more than he has got.
     pub one_by_one: bool,
+}
+
+/// The plan of a cursor: it locks the rows that are fetched, one after the other.
+pub(super) fn as_fetched(plan: LogicalPlan) -> Result<LogicalPlan> {
+    let changed = plan.transform_up(|node| {
+        let LogicalPlan::Extension(extension) = &node else { return Ok(Transformed::no(node)) };
+        let Some(lock) = extension.node.as_any().downcast_ref::<LockRowsNode>() else {
+            return Ok(Transformed::no(node));
+        };
+        Ok(Transformed::yes(LockRowsNode { one_by_one: true, ..lock.clone() }.plan()))
+    });
+    planning(changed).map(|changed| changed.data)
 }
 
 impl RowMark {

@@ -16,6 +16,7 @@ pub(crate) mod index_entries;
 mod internal;
 mod lock_rows;
 mod lookup_join;
+mod ordered;
 mod parse;
 pub mod plan;
 mod prepared;

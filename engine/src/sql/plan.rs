@@ -32,7 +32,8 @@ use super::append::UnionsInOrder;
 use super::apply::{ApplyExec, ApplyNode};
 use super::lock_rows::{LockRowsExec, LockRowsNode};
 use super::lookup_join::LookupJoins;
-use super::runner::{Runner, tame};
+use super::ordered::{OrderedExec, OrderedNode};
+use super::runner::{Pace, Runner, tame};
 use super::series::{SeriesExec, SeriesNode};
 use super::shared::{Kept, SharedExec, SharedNode};
 use super::sorted_scan::SortedScans;
@@ -137,7 +138,7 @@ impl Engine {
         statement: Arc<StatementContext>,
     ) -> Result<RowStream> {
         let physical = self.physical(plan, parameters, &statement).await?;
-        self.stream(physical, statement)
+        self.stream(physical, statement, Pace::Ahead)
     }
 
     /// The physical plan of a statement.
@@ -152,7 +153,7 @@ impl Engine {
         if !parameters.is_empty() {
             plan = planning(super::apply::substitute(plan, &super::apply::numbered(parameters)))?;
         }
-        check_limits(&plan)?;
+        check_limits(&plan, &statement.session)?;
         plan = planning(state.optimize(&plan))?;
         check_constants(&plan, &statement.session)?;
         let physical = state.query_planner().create_physical_plan(&plan, &state).await.map_err(sql_error)?;
@@ -164,29 +165,30 @@ impl Engine {
         &self,
         (physical, state): (Arc<dyn ExecutionPlan>, SessionState),
         statement: Arc<StatementContext>,
+        pace: Pace,
     ) -> Result<RowStream> {
         let stream = datafusion::physical_plan::execute_stream(physical, state.task_ctx()).map_err(sql_error)?;
-        Ok(self.runner.run(stream, statement.cancel.clone()))
+        Ok(self.runner.run(stream, statement.cancel.clone(), pace))
     }
 }
 
 /// LIMIT and OFFSET that came as parameters are known only now.
-fn check_limits(plan: &LogicalPlan) -> Result<()> {
-    let negative =
-        |e: &Option<Box<Expr>>| matches!(e.as_deref(), Some(Expr::Literal(ScalarValue::Int64(Some(n)), _)) if *n < 0);
-    let mut found = None;
+fn check_limits(plan: &LogicalPlan, session: &Arc<SessionContext>) -> Result<()> {
+    let mut counts = Vec::new();
     let walked = plan.apply(|node| {
         if let LogicalPlan::Limit(limit) = node {
-            if negative(&limit.fetch) {
-                found = Some(true);
-            } else if negative(&limit.skip) {
-                found = Some(false);
-            }
+            counts.extend(limit.fetch.as_deref().map(|e| (e.clone(), true)));
+            counts.extend(limit.skip.as_deref().map(|e| (e.clone(), false)));
         }
         Ok(TreeNodeRecursion::Continue)
     });
     planning(walked)?;
-    found.map_or(Ok(()), |limit| Err(super::bind::negative_row_count(limit)))
+    for (count, is_limit) in counts {
+        if let Expr::Literal(ScalarValue::Int64(Some(..0)), _) = evaluate_constant(session, count)? {
+            return Err(super::bind::negative_row_count(is_limit));
+        }
+    }
+    Ok(())
 }
 
 /// A constant that is left over could not be folded. Its error is told before any row is announced, as PostgreSQL does,
@@ -364,6 +366,12 @@ impl ExtensionPlanner for OwnNodes {
                 return Err(DataFusionError::Internal("Shared has one input".to_owned()));
             };
             return Ok(Some(Arc::new(SharedExec::new(shared, Arc::clone(input)))));
+        }
+        if node.as_any().is::<OrderedNode>() {
+            let [input] = physical_inputs else {
+                return Err(DataFusionError::Internal("Ordered has one input".to_owned()));
+            };
+            return Ok(Some(Arc::new(OrderedExec::new(Arc::clone(input)))));
         }
         if let Some(lock) = node.as_any().downcast_ref::<LockRowsNode>() {
             let (Some(state), [plan], [input]) =

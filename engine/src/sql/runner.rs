@@ -16,7 +16,7 @@ use futures::{Stream, StreamExt};
 use kalamdb_catalog::{Result, SqlError, SqlState};
 use parking_lot::Mutex;
 use tokio::runtime::{Builder, Runtime};
-use tokio::sync::mpsc;
+use tokio::sync::{Semaphore, mpsc};
 use tokio::task::JoinSet;
 
 use super::RowStream;
@@ -30,8 +30,19 @@ pub(super) struct Runner(Mutex<Option<Runtime>>);
 /// How long the end of the server waits for queries that have been cancelled.
 const STOP_TIMEOUT: Duration = Duration::from_secs(5);
 
+/// When a query comes to its next rows.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Pace {
+    /// As soon as there is room for them.
+    Ahead,
+    /// When they are asked for: what it does on the way (locks, numbers of sequences) is done for no more rows than needed.
+    AsAsked,
+}
+
 /// The rows of a running query, on the side of the statement.
 struct Running {
+    /// A permit for each batch that is asked for; None for [`Pace::Ahead`].
+    asked: Option<Arc<Semaphore>>,
     batches: mpsc::Receiver<DfResult<RecordBatch>>,
     /// The one task of the query: aborted when dropped.
     task: JoinSet<()>,
@@ -56,12 +67,22 @@ impl Runner {
         &self,
         mut rows: impl Stream<Item = DfResult<RecordBatch>> + Send + Unpin + 'static,
         cancel: CancelHandle,
+        pace: Pace,
     ) -> RowStream {
         let (sender, batches) = mpsc::channel(BATCHES_AHEAD_MAX);
         let mut task = JoinSet::new();
+        let asked = (pace == Pace::AsAsked).then(|| Arc::new(Semaphore::new(0)));
+        let permits = asked.clone();
         if let Some(runtime) = &*self.0.lock() {
             let pull = async move {
-                while let Some(batch) = rows.next().await {
+                loop {
+                    if let Some(permits) = &permits {
+                        match permits.acquire().await {
+                            Ok(permit) => permit.forget(),
+                            Err(_) => break,
+                        }
+                    }
+                    let Some(batch) = rows.next().await else { break };
                     let failed = batch.is_err();
                     if sender.send(batch).await.is_err() || failed {
                         break;
@@ -70,7 +91,7 @@ impl Runner {
             };
             task.spawn_on(pull, runtime.handle());
         }
-        let running = Running { batches, task, cancel, ended: false };
+        let running = Running { asked, batches, task, cancel, ended: false };
         Box::pin(futures::stream::unfold(running, |mut running| async move {
             let next = running.next().await?;
             running.ended = next.is_err();
@@ -83,6 +104,9 @@ impl Running {
     async fn next(&mut self) -> Option<Result<RecordBatch>> {
         if self.ended {
             return None;
+        }
+        if let Some(asked) = &self.asked {
+            asked.add_permits(1);
         }
         tokio::select! {
             biased;

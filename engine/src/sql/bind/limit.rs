@@ -31,7 +31,7 @@ pub(super) struct Tail<'q> {
     limit: Option<Count<'q>>,
     offset: Option<Count<'q>>,
     /// FETCH ... WITH TIES
-    ties: bool,
+    pub(super) ties: bool,
     /// FOR UPDATE and its kin.
     pub(super) locks: &'q [ast::LockClause],
 }
@@ -102,14 +102,26 @@ impl Binder<'_> {
         if !applies.is_empty() || tail.ties {
             return self.numbered_rows(plan, sorts, limit, offset, tail.ties, applies);
         }
+        plan = self.sort_and_lock(plan, sorts, tail, locked)?;
+        if limit.is_some() || offset.is_some() {
+            plan = planning(LogicalPlanBuilder::from(plan).limit_by_expr(offset, limit).and_then(|b| b.build()))?;
+        }
+        Ok(plan)
+    }
+
+    /// ORDER BY and the locks of its rows, whose keys are the columns from a certain one on.
+    pub(super) fn sort_and_lock(
+        &mut self,
+        mut plan: LogicalPlan,
+        sorts: Vec<Sort>,
+        tail: Tail<'_>,
+        locked: Option<(Vec<Locked>, usize)>,
+    ) -> Result<LogicalPlan> {
         if !sorts.is_empty() {
             plan = planning(LogicalPlanBuilder::from(plan).sort(sorts).and_then(|b| b.build()))?;
         }
         if let Some((locked, first)) = locked {
-            plan = lock_rows(plan, locked, first, limit.is_some());
-        }
-        if limit.is_some() || offset.is_some() {
-            plan = planning(LogicalPlanBuilder::from(plan).limit_by_expr(offset, limit).and_then(|b| b.build()))?;
+            plan = lock_rows(plan, locked, first, tail.limit.is_some());
         }
         Ok(plan)
     }

@@ -24,6 +24,7 @@ mod merge;
 mod named_args;
 mod names;
 mod ordered_set;
+mod outputs;
 mod resolve;
 mod row;
 mod row_expr;

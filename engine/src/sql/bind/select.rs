@@ -9,10 +9,10 @@ use datafusion::logical_expr::{Expr, LogicalPlan, LogicalPlanBuilder};
 use datafusion::sql::sqlparser::ast::{self, SelectItem, SetExpr, Spanned};
 use kalamdb_catalog::{PgType, Result, SqlError, SqlState};
 
-use super::from::unique_in;
 use super::group::contains_aggregate;
 use super::limit::Tail;
 use super::locking::{self, Locked, Unlockable, not_allowed_with};
+use super::outputs::Outputs;
 use super::scope::{Clause, Ctx, OuterRef, Relation, Scope};
 use super::typed::{Kind, Typed};
 use super::{Binder, fold};
@@ -83,8 +83,8 @@ const SET_OPERATION_LEVELS: usize = 3;
 pub(super) struct Target {
     pub(super) typed: Typed,
     pub(super) name: String,
-    table: kalamdb_catalog::Oid,
-    attribute: i16,
+    pub(super) table: kalamdb_catalog::Oid,
+    pub(super) attribute: i16,
 }
 
 /// A sort key: an output column, or an expression of its own.
@@ -317,7 +317,6 @@ impl Binder<'_> {
         plan = self.window_stage(plan, above)?;
         let windowed = plain != plan;
         let locked = self.locked(tail.locks, select, scope, &Unlockable { windowed, ..unlockable })?;
-        plan = self.attach_sets(plan, sets)?;
         let simple = match scope.relations.as_slice() {
             [only] if simple_shape && !aggregated && !windowed => simple_select(only, filter, &targets),
             _ => None,
@@ -334,7 +333,12 @@ impl Binder<'_> {
             .collect();
         let lock = locked.first().and_then(Locked::lock);
         let distinct = matches!(select.distinct, Some(ast::Distinct::Distinct));
-        let mut bound = self.project(plan, targets, keys, distinct, distinct_on, tail, env, locked)?;
+        let outputs = Outputs { targets, keys, sets, distinct, distinct_on, locked };
+        let mut bound = if outputs.come_late(&tail) {
+            self.project_late(plan, outputs, tail, env)?
+        } else {
+            self.project(plan, outputs, tail, env)?
+        };
         if let Some(mut simple) = simple {
             let stored = scope.relations.first().is_some_and(|r| r.base.is_some());
             if let Some((limit, offset)) = self.simple_counts(tail, env)? {
@@ -343,90 +347,6 @@ impl Binder<'_> {
             }
         }
         Ok(bound)
-    }
-
-    /// Final projection with hidden sort keys, set-returning functions, DISTINCT, ORDER BY, LIMIT.
-    #[allow(clippy::too_many_arguments)]
-    fn project(
-        &mut self,
-        plan: LogicalPlan,
-        targets: Vec<Target>,
-        keys: Vec<(SortKey, Sort)>,
-        distinct: bool,
-        distinct_on: Option<Vec<Expr>>,
-        tail: Tail<'_>,
-        env: Env<'_>,
-        locked: Vec<Locked>,
-    ) -> Result<BoundQuery> {
-        let mut names: Vec<String> = Vec::new();
-        let mut exprs = Vec::new();
-        for target in &targets {
-            let name = unique_in(&names, &target.name);
-            exprs.push(target.typed.expr.clone().alias(&name));
-            names.push(name);
-        }
-        let visible = names.len();
-        let mut sorts = Vec::with_capacity(keys.len());
-        for (key, sort) in keys {
-            let column = match key {
-                SortKey::Output(i) => {
-                    let column = Expr::Column(DfColumn::new_unqualified(names[i].clone()));
-                    self.sort_key(column, resolved(targets[i].typed.ty))?
-                }
-                SortKey::Expr(expr) => {
-                    if distinct {
-                        return Err(SqlError::new(
-                            SqlState::INVALID_COLUMN_REFERENCE,
-                            "for SELECT DISTINCT, ORDER BY expressions must appear in select list",
-                        ));
-                    }
-                    let name = unique_in(&names, "sort key");
-                    exprs.push(expr.alias(&name));
-                    names.push(name.clone());
-                    Expr::Column(DfColumn::new_unqualified(name))
-                }
-            };
-            sorts.push(Sort::new(column, sort.asc, sort.nulls_first));
-        }
-        let mut on = Vec::new();
-        for key in distinct_on.iter().flatten() {
-            let name = unique_in(&names, "distinct key");
-            exprs.push(key.clone().alias(&name));
-            names.push(name.clone());
-            on.push(Expr::Column(DfColumn::new_unqualified(name)));
-        }
-        let first_locked = exprs.len();
-        for key in locked.iter().map(|l| l.key.clone()) {
-            let name = unique_in(&names, "locked row");
-            exprs.push(key.alias(&name));
-            names.push(name);
-        }
-        let mut plan = planning(LogicalPlanBuilder::from(plan).project(exprs).and_then(|b| b.build()))?;
-        let columns: Vec<Column> = targets
-            .iter()
-            .map(|t| Column {
-                name: t.name.clone(),
-                ty: t.typed.ty,
-                typmod: t.typed.typmod,
-                table: t.table,
-                attribute: t.attribute,
-            })
-            .collect();
-        if distinct {
-            let types: Vec<PgType> = columns.iter().map(|c| resolved(c.ty)).collect();
-            plan = self.distinct(plan, &types)?;
-        }
-        if distinct_on.is_some() {
-            plan = first_of_each(plan, on, sorts.clone())?;
-        }
-        let locked = (!locked.is_empty()).then_some((locked, first_locked));
-        plan = self.sort_and_limit(plan, sorts, tail, env, locked)?;
-        if plan.schema().fields().len() > visible {
-            let keep = names[..visible].iter().map(|n| Expr::Column(DfColumn::new_unqualified(n.clone())));
-            plan = planning(LogicalPlanBuilder::from(plan).project(keep).and_then(|b| b.build()))?;
-        }
-        let kinds = targets.into_iter().map(|t| t.typed.kind).collect();
-        Ok(BoundQuery { plan, columns, kinds, simple: None })
     }
 
     /// The select list, `*` expanded.
@@ -725,7 +645,7 @@ impl Binder<'_> {
     }
 }
 
-fn resolved(ty: PgType) -> PgType {
+pub(super) fn resolved(ty: PgType) -> PgType {
     if ty == PgType::UNKNOWN { PgType::TEXT } else { ty }
 }
 
@@ -784,29 +704,6 @@ fn written_out(expr: Expr, relation: &Relation, inner: &SimpleSelect) -> Option<
     expr.transform_up(replace).ok().map(|t| t.data)
 }
 
-/// DISTINCT ON: the first row of each group in ORDER BY's order.
-fn first_of_each(plan: LogicalPlan, on: Vec<Expr>, sorts: Vec<Sort>) -> Result<LogicalPlan> {
-    use datafusion::logical_expr::WindowFunctionDefinition;
-    use datafusion::logical_expr::expr::{WindowFunction, WindowFunctionParams};
-    let number = Expr::WindowFunction(Box::new(WindowFunction {
-        fun: WindowFunctionDefinition::WindowUDF(datafusion::functions_window::row_number::row_number_udwf()),
-        params: WindowFunctionParams {
-            args: Vec::new(),
-            partition_by: on,
-            window_frame: super::limit::up_to_here(),
-            order_by: sorts,
-            filter: None,
-            null_treatment: None,
-            distinct: false,
-        },
-    }));
-    let name = number.schema_name().to_string();
-    let first = Expr::Column(DfColumn::new_unqualified(name)).eq(datafusion::logical_expr::lit(1u64));
-    let keep: Vec<Expr> = columns_of(&plan);
-    let plan = planning(LogicalPlanBuilder::window_plan(plan, vec![number]))?;
-    planning(LogicalPlanBuilder::from(plan).filter(first).and_then(|b| b.project(keep)).and_then(|b| b.build()))
-}
-
 impl Target {
     pub(super) fn new(typed: Typed, name: String) -> Self {
         Target { typed, name, table: 0, attribute: 0 }
@@ -824,6 +721,14 @@ impl Target {
 }
 
 impl SortKey {
+    /// The number of the output column.
+    pub(super) fn output(&self) -> Option<usize> {
+        match self {
+            SortKey::Output(i) => Some(*i),
+            SortKey::Expr(_) => None,
+        }
+    }
+
     /// The key's own expression.
     fn expr(&self) -> Option<&Expr> {
         match self {

@@ -9,12 +9,13 @@ use kalamdb_catalog::{Result, SqlError, SqlState};
 use super::select::statement_context;
 use crate::limits;
 use crate::session::{Cursor, Direction, Session};
-use crate::sql::Response;
 use crate::sql::bind::{Binder, Parameters};
 use crate::sql::execute::complete;
 use crate::sql::plan::planning;
 use crate::sql::prepared::PreparedStatement;
+use crate::sql::runner::Pace;
 use crate::sql::statement::Declare;
+use crate::sql::{Response, lock_rows};
 
 pub(crate) async fn declare(
     session: &mut Session,
@@ -65,7 +66,10 @@ pub(crate) async fn declare(
     session.lock_tables(&tables_locks).await?;
     let scroll = declare.scroll.unwrap_or_else(|| !locks && goes_back(&bound.plan));
     let statement = statement_context(session)?;
-    let rows = session.app().engine.run(&bound.plan, parameters, statement).await?;
+    let plan = lock_rows::as_fetched(bound.plan)?;
+    let engine = &session.app().engine;
+    let physical = engine.physical(&plan, parameters, &statement).await?;
+    let rows = engine.stream(physical, statement, Pace::AsAsked)?;
     let mut columns = bound.columns;
     columns.truncate(columns.len() - tables.len());
     let mut cursor = Cursor::new(prepared.source().trim().trim_end_matches(';').to_owned(), columns, tables, rows);

@@ -9,6 +9,7 @@ use super::settings::{column, text_rows};
 use crate::session::Session;
 use crate::sql::bind::{Binder, Parameters};
 use crate::sql::prepared::{Plan, PreparedStatement};
+use crate::sql::runner::Pace;
 use crate::sql::statement::{Explain, Statement};
 use crate::sql::{Column, Response};
 
@@ -90,7 +91,7 @@ pub(crate) async fn run(
         super::check_writable(session, "EXPLAIN ANALYZE")?;
         super::dml::run(session, dml, parameters).await?;
     } else if explain.analyze {
-        let mut rows = engine.stream(physical, statement)?;
+        let mut rows = engine.stream(physical, statement, Pace::Ahead)?;
         while rows.try_next().await?.is_some() {}
     }
     let elapsed_ms = started.elapsed().as_secs_f64() * 1000.0;

@@ -484,9 +484,10 @@ impl Target {
         for entry in come {
             writes.move_entry(entry, &new)?;
         }
+        // First what refers to the row: that may be the row itself.
+        self.note_referenced(writes, &before, old, Some((row, &new)))?;
         self.note_references(writes, &new_key, &new, row, Some((key, &before)))?;
         self.note_deferred(writes, &new_key, &new, deferred)?;
-        self.note_referenced(writes, &before, old, Some((row, &new)))?;
         Ok(true)
     }
 

@@ -236,12 +236,7 @@ fn in_primary_key(target: &Target, writes: &mut StatementWrites, row: &RowValues
     Ok(if there { Found::Row(Conflict { key, entry: None }) } else { Found::Nothing })
 }
 
-fn in_index(
-    index: &IndexEntries,
-    target: &Target,
-    writes: &mut StatementWrites,
-    row: &RowValues<'_>,
-) -> Result<Found> {
+fn in_index(index: &IndexEntries, target: &Target, writes: &mut StatementWrites, row: &RowValues<'_>) -> Result<Found> {
     if index.definition.unique && !index.definition.immediate {
         return Err(deferrable_arbiter());
     }
