@@ -27,6 +27,22 @@ const QUOTED_KEYWORDS: &[&str] = &[
     "xmlforest", "xmlnamespaces", "xmlparse", "xmlpi", "xmlroot", "xmlserialize", "xmltable",
 ];
 
+/// Of these the ones that stand as a name in most commands all the same (`ColId` of PostgreSQL's grammar), in order.
+#[rustfmt::skip]
+const COLUMN_KEYWORDS: &[&str] = &[
+    "between", "bigint", "bit", "boolean", "char", "character", "coalesce", "dec", "decimal", "exists", "extract",
+    "float", "greatest", "grouping", "inout", "int", "integer", "interval", "least", "national", "nchar", "none",
+    "normalize", "nullif", "numeric", "out", "overlay", "position", "precision", "real", "row", "setof", "smallint",
+    "substring", "time", "timestamp", "treat", "trim", "values", "varchar", "xmlattributes", "xmlconcat",
+    "xmlelement", "xmlexists", "xmlforest", "xmlnamespaces", "xmlparse", "xmlpi", "xmlroot", "xmlserialize",
+    "xmltable",
+];
+
+/// True for a keyword, in lower case, that is no name without quotes.
+pub fn is_reserved(word: &str) -> bool {
+    QUOTED_KEYWORDS.binary_search(&word).is_ok() && COLUMN_KEYWORDS.binary_search(&word).is_err()
+}
+
 /// `quote_ident`: the name as SQL must spell it.
 pub fn quote_ident(name: &str) -> Cow<'_, str> {
     let mut chars = name.chars();

@@ -8,6 +8,7 @@ use kalamdb_catalog::{Catalog, Oid, Result, SchemaRegistry, SqlError, SqlState, 
 
 use crate::clock;
 use crate::limits;
+use crate::live::LiveQueryManager;
 use crate::providers::ColumnCache;
 use crate::settings::Settings;
 use crate::sql::handlers::temporary::SCHEMA_PREFIX as TEMPORARY_PREFIX;
@@ -23,6 +24,7 @@ pub struct AppContext {
     pub storage: Arc<Storage>,
     pub txns: Arc<TxnManager>,
     pub engine: Engine,
+    pub live: Arc<LiveQueryManager>,
     /// Microseconds since 1970.
     pub started_at: i64,
     next_oid: AtomicU32,
@@ -57,7 +59,8 @@ impl AppContext {
             },
             ..TxnOptions::default()
         };
-        let txns = TxnManager::open(Arc::clone(&storage), Arc::clone(&registry), txn_options)?;
+        let live = LiveQueryManager::open(settings.data_dir.join("notify"), settings.notify_queue_bytes_max)?;
+        let txns = TxnManager::open(Arc::clone(&storage), Arc::clone(&registry), Arc::clone(&live), txn_options)?;
         let referenced: HashSet<StorageId> = catalog.tables().flat_map(|t| t.definition.storages()).collect();
         storage.drop_unreferenced(&referenced)?;
         let columns = Arc::new(ColumnCache::new(settings.column_cache_bytes));
@@ -69,6 +72,7 @@ impl AppContext {
             storage,
             txns,
             engine,
+            live,
             started_at: clock::now_micros(),
             next_oid,
             next_storage,

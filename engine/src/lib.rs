@@ -12,6 +12,7 @@ pub mod check;
 pub mod clock;
 pub mod context;
 pub mod limits;
+pub mod live;
 pub mod providers;
 pub mod session;
 mod settings;

@@ -38,3 +38,14 @@ pub const DEEP_TEXT_BYTES: usize = 1_024;
 
 /// Stack for binding a long text. Address space: what is not used is never there.
 pub const DEEP_STACK_BYTES: usize = 256 << 20;
+
+/// Bytes of a channel's name: PostgreSQL's own limit; more is 22023 in pg_notify.
+pub const CHANNEL_BYTES_MAX: usize = 63;
+/// Bytes of a notification's payload: PostgreSQL's own limit; more is 22023.
+pub const NOTIFY_PAYLOAD_BYTES_MAX: usize = 7_999;
+/// Bytes of notifications that one transaction may keep until it commits: more is 53200.
+pub const TRANSACTION_NOTIFY_BYTES_MAX: usize = 256 << 20;
+/// Bytes of notifications on their way that are kept in memory; what exceeds them is in files.
+pub const NOTIFY_MEMORY_BYTES_MAX: usize = 16 << 20;
+/// Bytes of a file of notifications.
+pub const NOTIFY_SEGMENT_BYTES: usize = 1 << 20;

@@ -18,4 +18,6 @@ pub struct Settings {
     pub column_cache_bytes: usize,
     pub change_log_bytes_max: u64,
     pub change_log_age_max: Duration,
+    /// Bytes of notifications that listeners have not got yet; beyond it NOTIFY fails with 54000.
+    pub notify_queue_bytes_max: u64,
 }

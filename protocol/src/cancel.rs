@@ -11,9 +11,9 @@ use std::sync::atomic::{AtomicBool, AtomicI32, Ordering};
 use kalamdb_engine::clock::now_micros;
 use kalamdb_engine::session::{BackendInfo, BackendState, CancelHandle, CancelReason, Peers};
 use parking_lot::Mutex;
-use tokio::sync::{Notify, mpsc};
+use tokio::sync::Notify;
 
-use crate::limits::{ACTIVITY_QUERY_BYTES, ASYNC_MESSAGES_MAX};
+use crate::limits::ACTIVITY_QUERY_BYTES;
 
 /// A flag that is raised once and can be waited for.
 #[derive(Debug, Default)]
@@ -44,21 +44,12 @@ impl Flag {
     }
 }
 
-/// What the server may say to a client that has not asked.
-#[derive(Clone, Debug)]
-pub enum AsyncMessage {
-    /// NotificationResponse.
-    Notification { pid: i32, channel: String, payload: String },
-}
-
 /// One running connection.
 #[derive(Debug)]
 pub struct Backend {
     pid: i32,
     secret: Vec<u8>,
     cancel: CancelHandle,
-    messages: mpsc::Sender<AsyncMessage>,
-    /// Apart from the queue, which waits for transactions and may be full.
     end: Flag,
     info: Mutex<BackendInfo>,
 }
@@ -70,12 +61,6 @@ impl Backend {
 
     pub fn info(&self) -> BackendInfo {
         self.info.lock().clone()
-    }
-
-    /// Hands a message to the connection, which sends it when it is next between statements. False: its queue is
-    /// full or it is gone.
-    pub fn send(&self, message: AsyncMessage) -> bool {
-        self.messages.try_send(message).is_ok()
     }
 
     /// Ends the running statement, if there is one.
@@ -202,22 +187,15 @@ impl BackendGuard {
         self.pid
     }
 
-    /// Makes the connection reachable. Gives the other end of its message queue.
-    pub(crate) fn register(
-        &self,
-        secret: Vec<u8>,
-        cancel: CancelHandle,
-        info: BackendInfo,
-    ) -> (Arc<Backend>, mpsc::Receiver<AsyncMessage>) {
-        let (messages, receiver) = mpsc::channel(ASYNC_MESSAGES_MAX);
-        let backend =
-            Arc::new(Backend { pid: self.pid, secret, cancel, messages, end: Flag::default(), info: Mutex::new(info) });
+    /// Makes the connection reachable.
+    pub(crate) fn register(&self, secret: Vec<u8>, cancel: CancelHandle, info: BackendInfo) -> Arc<Backend> {
+        let backend = Arc::new(Backend { pid: self.pid, secret, cancel, end: Flag::default(), info: Mutex::new(info) });
         self.backends.running.lock().insert(self.pid, Some(Arc::clone(&backend)));
         // Whoever stops the server raises the flag before it lists the connections, so none is overlooked.
         if self.backends.stopping.is_raised() {
             backend.ask_to_end();
         }
-        (backend, receiver)
+        backend
     }
 }
 
@@ -270,7 +248,7 @@ mod tests {
         let backends = Arc::new(Backends::default());
         let Some(guard) = backends.enter(1) else { unreachable!("the registry is empty") };
         let cancel = CancelHandle::default();
-        let (_backend, _receiver) = guard.register(vec![1, 2, 3, 4], cancel.clone(), info(guard.pid()));
+        let _backend = guard.register(vec![1, 2, 3, 4], cancel.clone(), info(guard.pid()));
         backends.cancel_with_secret(guard.pid(), &[1, 2, 3, 5]);
         backends.cancel_with_secret(guard.pid(), &[1, 2, 3]);
         assert!(cancel.check().is_ok());

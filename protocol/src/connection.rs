@@ -12,14 +12,14 @@ use std::sync::Arc;
 use futures::FutureExt;
 use kalamdb_catalog::{SqlError, SqlState};
 use kalamdb_engine::session::{BackendState, CancelHandle, CancelReason, Session, TransactionStatus};
-use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep_until};
 
-use crate::cancel::{AsyncMessage, Backend, BackendGuard};
+use crate::cancel::{Backend, BackendGuard};
 use crate::decode::{Frontend, decode};
 use crate::encode;
 use crate::error::{Stop, is_wanted, write_error, write_notice};
 use crate::extended::{Portal, Text};
+use crate::limits::NOTIFICATION_BYTES_MAX;
 use crate::listener::last_words;
 use crate::transport::{Frame, Transport};
 
@@ -38,18 +38,11 @@ pub(crate) struct Connection {
     /// The last thing told is ReadyForQuery: the client has the word.
     ready: bool,
     backend: Arc<Backend>,
-    messages: mpsc::Receiver<AsyncMessage>,
     _guard: BackendGuard,
 }
 
 impl Connection {
-    pub(crate) fn new(
-        transport: Transport,
-        session: Session,
-        guard: BackendGuard,
-        backend: Arc<Backend>,
-        messages: mpsc::Receiver<AsyncMessage>,
-    ) -> Self {
+    pub(crate) fn new(transport: Transport, session: Session, guard: BackendGuard, backend: Arc<Backend>) -> Self {
         Connection {
             transport,
             cancel: session.cancel_handle(),
@@ -60,7 +53,6 @@ impl Connection {
             skip_to_sync: false,
             ready: true,
             backend,
-            messages,
             _guard: guard,
         }
     }
@@ -122,9 +114,8 @@ impl Connection {
                         return Ok(());
                     }
                 }
-                Some(message) = self.messages.recv(), if idle && !writing => {
-                    let AsyncMessage::Notification { pid, channel, payload } = message;
-                    encode::notification(&mut self.transport.out, pid, &channel, &payload);
+                () = self.session.notified(), if idle && !writing => {
+                    self.tell_notifications()?;
                 }
                 () = sleep_until(idle_end.unwrap_or_else(Instant::now)), if idle_end.is_some() => {
                     return Err(Stop::Fatal(SqlError::new(
@@ -156,6 +147,11 @@ impl Connection {
             Err(stop) => return Err(stop),
         }
         if matches!(frame.tag, b'Q' | b'F' | b'S') {
+            if self.session.status() == TransactionStatus::Idle {
+                while self.tell_notifications()? {
+                    self.write_out().await?;
+                }
+            }
             self.tell_ready();
         }
         Ok(())
@@ -219,6 +215,20 @@ impl Connection {
         for notice in notices.iter().filter(|notice| is_wanted(notice, &least)) {
             write_notice(&mut self.transport.out, notice);
         }
+    }
+
+    /// Puts the next notifications into the output. True if there are more.
+    fn tell_notifications(&mut self) -> Result<bool, Stop> {
+        let (notifications, more) = self.session.take_notifications(NOTIFICATION_BYTES_MAX)?;
+        for notification in notifications {
+            let wire = notification.wire(|told| {
+                let mut out = Vec::new();
+                encode::notification(&mut out, told.pid, &told.channel, &told.payload);
+                out.into()
+            });
+            self.transport.out.extend_from_slice(wire);
+        }
+        Ok(more)
     }
 
     fn tell_ready(&mut self) {

@@ -26,6 +26,6 @@ mod startup;
 mod transport;
 mod workers;
 
-pub use cancel::{AsyncMessage, Backend, Backends};
+pub use cancel::{Backend, Backends};
 pub use error::Error;
 pub use listener::{Server, Settings};

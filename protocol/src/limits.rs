@@ -25,8 +25,8 @@ pub(crate) const IDLE_BUFFER_BYTES_MAX: usize = 16 * 1024;
 /// COPY data is parsed in pieces of this size, with a chance for other tasks in between.
 pub(crate) const COPY_PIECE_BYTES: usize = 1024 * 1024;
 
-/// Asynchronous messages waiting for one connection. Beyond it the sender is told (`Backend::send` gives false).
-pub(crate) const ASYNC_MESSAGES_MAX: usize = 256;
+/// Bytes of notifications put into a connection's output at a time; the next ones wait until these are written.
+pub(crate) const NOTIFICATION_BYTES_MAX: usize = 64 << 10;
 
 /// Bytes of a statement's text kept for pg_stat_activity (PostgreSQL's track_activity_query_size).
 pub(crate) const ACTIVITY_QUERY_BYTES: usize = 1024;

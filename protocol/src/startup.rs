@@ -109,8 +109,8 @@ impl Started {
             state: BackendState::Idle,
             query: String::new(),
         };
-        let (backend, messages) = self.guard.register(self.secret, self.session.cancel_handle(), info);
-        Connection::new(transport, self.session, self.guard, backend, messages)
+        let backend = self.guard.register(self.secret, self.session.cancel_handle(), info);
+        Connection::new(transport, self.session, self.guard, backend)
     }
 }
 

@@ -100,6 +100,7 @@ pub(crate) struct Config {
     pub(crate) column_cache_bytes: usize,
     pub(crate) change_log_bytes_max: u64,
     pub(crate) change_log_age_max: Duration,
+    pub(crate) notify_queue_bytes_max: u64,
     unknown_environment: Vec<String>,
 }
 
@@ -250,6 +251,16 @@ pub(crate) const KEYS: &[Key] = &[
         help: "changes kept for live queries: those older than this are dropped",
         set: |config, value| {
             config.change_log_age_max = duration(value)?;
+            Ok(())
+        },
+    },
+    Key {
+        name: "live.notify_queue_size",
+        env: "KALAMDB_LIVE_NOTIFY_QUEUE_SIZE",
+        default: "8GB",
+        help: "notifications that listeners have not taken yet; beyond it NOTIFY fails",
+        set: |config, value| {
+            config.notify_queue_bytes_max = bytes(value, 1 << 20)?;
             Ok(())
         },
     },
@@ -414,6 +425,7 @@ impl Config {
             column_cache_bytes: self.column_cache_bytes,
             change_log_bytes_max: self.change_log_bytes_max,
             change_log_age_max: self.change_log_age_max,
+            notify_queue_bytes_max: self.notify_queue_bytes_max,
         }
     }
 

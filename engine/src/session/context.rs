@@ -1,8 +1,8 @@
 //! What functions and scans see of a session: identity, settings, the catalog of the running statement, clocks.
 
 use std::collections::HashMap;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use kalamdb_catalog::{Catalog, Oid, Result, SqlError};
@@ -12,6 +12,7 @@ use super::cancel::CancelHandle;
 use super::cursor::RowKeys;
 use super::peers::Peers;
 use super::vars::Vars;
+use crate::live::{Announcements, Listener, LiveQueryManager};
 use crate::txn::{Exporter, LockClient, SessionLocks, TxnManager};
 use crate::types::FormatSettings;
 
@@ -34,6 +35,12 @@ pub struct SessionContext {
     pub(crate) txns: Option<Arc<TxnManager>>,
     /// Advisory locks that the session holds beyond its transactions.
     pub(crate) locks: Option<SessionLocks>,
+    /// The server's notifications. None: outside a server.
+    pub(crate) live: Option<Arc<LiveQueryManager>>,
+    /// The session as one that listens, once it has.
+    pub(crate) listener: OnceLock<Arc<Listener>>,
+    /// What the open transaction will tell.
+    announcements: Arc<Mutex<Announcements>>,
     sequences: SequenceValues,
     cursors: RwLock<Vec<CursorInfo>>,
     /// There may be a schema of temporary relations.
@@ -86,6 +93,9 @@ impl SessionContext {
             peers: None,
             txns: None,
             locks: None,
+            live: None,
+            listener: OnceLock::new(),
+            announcements: Arc::new(Mutex::new(Announcements::new(pid, database))),
             sequences: SequenceValues::default(),
             cursors: RwLock::default(),
             made_temporary: AtomicBool::new(false),
@@ -123,6 +133,11 @@ impl SessionContext {
     pub(crate) fn has_temporary(&self) -> bool {
         self.made_temporary.load(Ordering::Relaxed)
             && self.catalog.read().schema_by_name(self.database, &self.temporary_schema()).is_some()
+    }
+
+    /// What the open transaction will tell.
+    pub(crate) fn announcements(&self) -> &Arc<Mutex<Announcements>> {
+        &self.announcements
     }
 
     /// What sequences have given to the session.

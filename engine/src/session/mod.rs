@@ -6,6 +6,7 @@ mod cancel;
 mod context;
 mod cursor;
 mod end;
+mod listen;
 mod modes;
 mod peers;
 mod run;

@@ -88,6 +88,7 @@ impl Session {
         context.peers = startup.peers;
         context.txns = Some(Arc::clone(&app.txns));
         context.locks = Some(app.txns.session_locks(context.pid));
+        context.live = Some(Arc::clone(&app.live));
         let context = Arc::new(context);
         let reported_of = context.vars();
         let reported = reported_of.reports();
@@ -276,6 +277,7 @@ impl Session {
             let client: Arc<dyn LockClient> = self.context.clone();
             let mut txn = self.app.txns.begin_for(self.context.pid, client);
             txn.set_read_only(self.context.vars().transaction_read_only());
+            txn.set_announcements(Arc::clone(self.context.announcements()));
             self.fresh_block = false;
             self.first_statement = true;
             self.state = State::Implicit(txn);
@@ -515,14 +517,17 @@ impl Session {
 
     pub(super) async fn commit(&mut self, txn: &mut Transaction) -> Result<()> {
         let sync = self.context.vars().synchronous_commit();
+        let listening = self.before_listening();
         match txn.commit(sync).await {
             Ok(_) => {
                 self.change_vars(Vars::commit_all);
                 self.keep_held_cursors();
+                self.after_listening(listening, true).await;
                 Ok(())
             }
             Err(error) => {
                 self.restore_vars();
+                self.after_listening(listening, false).await;
                 Err(error)
             }
         }
@@ -632,6 +637,7 @@ impl Drop for Session {
         if let Some(locks) = &self.context.locks {
             locks.unlock_all();
         }
+        self.stop_listening();
     }
 }
 

@@ -7,9 +7,11 @@ mod cursors;
 mod insert;
 mod locking;
 mod merge;
+mod notify;
 mod sequences;
 
 pub(super) use locking::{key_kept, locked_relations};
+pub(super) use notify::is_query;
 use std::sync::Arc;
 
 use datafusion::sql::sqlparser::ast::{self, Expr, Ident, ObjectName};
@@ -217,20 +219,12 @@ impl<'a> Sql<'a> {
                 let name = if self.take_word("all") { None } else { Some(self.name()?) };
                 Statement::Close { name }
             }
-            "unlisten" => {
-                self.inner.next_token();
-                let all = self.inner.consume_token(&Token::Mul);
-                if !all {
-                    self.name()?;
-                }
-                Statement::Unlisten
-            }
+            "listen" => self.listen()?,
+            "unlisten" => self.unlisten()?,
+            "notify" => self.notify()?,
             "declare" => self.declare()?,
             "fetch" => self.fetch(false)?,
             "move" => self.fetch(true)?,
-            "listen" | "notify" => {
-                return Err(SqlError::unsupported(word.to_uppercase()));
-            }
             "copy" => self.copy()?,
             "table" => Statement::Query(self.table_query()?),
             "alter" if self.word_at(1) == "table" => self.alter_table()?,
@@ -435,7 +429,13 @@ impl<'a> Sql<'a> {
         Ok((name, including))
     }
 
+    /// `ColId` of PostgreSQL's grammar.
     fn name(&mut self) -> Result<String> {
+        match self.peek() {
+            Token::Word(word) if word.quote_style.is_some() => {}
+            token @ Token::Word(_) if !kalamdb_catalog::name::is_reserved(&word_of(&token)) => {}
+            _ => return Err(self.unexpected()),
+        }
         self.parsed(|p| p.parse_identifier()).map(|i| fold(&i))
     }
 
@@ -590,10 +590,7 @@ impl<'a> Sql<'a> {
     }
 
     fn set_snapshot(&mut self, local: bool) -> Result<Statement> {
-        let token = self.inner.next_token();
-        let (Token::SingleQuotedString(name) | Token::EscapedStringLiteral(name)) = token.token else {
-            return Err(syntax_error(self.source, &token.token, position(self.source, token.span)));
-        };
+        let name = self.string_constant()?;
         if local {
             return Err(SqlError::new(
                 SqlState::FEATURE_NOT_SUPPORTED,
@@ -601,6 +598,16 @@ impl<'a> Sql<'a> {
             ));
         }
         Ok(Statement::SetSnapshot { name })
+    }
+
+    /// A string constant in any of its spellings.
+    fn string_constant(&mut self) -> Result<String> {
+        let token = self.inner.next_token();
+        match token.token {
+            Token::SingleQuotedString(s) | Token::EscapedStringLiteral(s) => Ok(s),
+            Token::DollarQuotedString(s) => Ok(s.value),
+            other => Err(syntax_error(self.source, &other, position(self.source, token.span))),
+        }
     }
 
     /// SET ROLE and SET SESSION AUTHORIZATION back to what they are.
@@ -1006,13 +1013,17 @@ fn tokens(source: &str) -> Result<Vec<TokenWithSpan>> {
         SqlError::new(SqlState::SYNTAX_ERROR, what).at(at)
     })?;
     check_numbers(source, &tokens)?;
+    check_names(source, &tokens)?;
     Ok(tokens)
 }
 
 /// Names longer than the limit, cut as PostgreSQL's scanner does (scansup.c), each with its notice.
 fn cut_names(tokens: &mut [TokenWithSpan], notices: &mut Vec<SqlError>) {
-    for token in tokens {
-        let Token::Word(word) = &mut token.token else { continue };
+    for at in 0..tokens.len() {
+        if notify::is_query_channel(tokens, at) {
+            continue;
+        }
+        let Token::Word(word) = &mut tokens[at].token else { continue };
         let short = truncate_name(&word.value);
         if short.len() < word.value.len() {
             let fold = |name: &str| if word.quote_style.is_none() { name.to_lowercase() } else { name.to_owned() };
@@ -1039,6 +1050,19 @@ fn check_numbers(source: &str, tokens: &[TokenWithSpan]) -> Result<()> {
         }
     }
     Ok(())
+}
+
+/// 42601 for `""`.
+fn check_names(source: &str, tokens: &[TokenWithSpan]) -> Result<()> {
+    let empty =
+        |t: &&TokenWithSpan| matches!(&t.token, Token::Word(w) if w.quote_style.is_some() && w.value.is_empty());
+    match tokens.iter().find(empty) {
+        Some(token) => {
+            let message = "zero-length delimited identifier at or near \"\"\"\"";
+            Err(SqlError::new(SqlState::SYNTAX_ERROR, message).at(position(source, token.span)))
+        }
+        None => Ok(()),
+    }
 }
 
 /// What the tokens mean in PostgreSQL before its grammar sees them: CREATE NAMESPACE is CREATE SCHEMA, ONLY is nothing where

@@ -88,7 +88,17 @@ pub(crate) enum Statement {
     Close {
         name: Option<String>,
     },
-    Unlisten,
+    Listen {
+        channel: String,
+    },
+    /// No channel: all.
+    Unlisten {
+        channel: Option<String>,
+    },
+    Notify {
+        channel: String,
+        payload: String,
+    },
     Lock(ast::Lock),
     /// VACUUM, ANALYZE, CHECKPOINT
     Maintenance {

@@ -17,6 +17,7 @@ use super::manager::Shared;
 use super::run::Run;
 use super::serial::ReadSet;
 use super::write_set::{INDEX_ENTRY, WriteSet};
+use crate::live::Announced;
 use crate::storage::{Batch, SortedRows, catalog_store};
 
 impl SortedRows for Run {
@@ -45,6 +46,20 @@ pub(super) struct CommitWork {
     /// SERIALIZABLE: what has been read, at which snapshot.
     pub(super) reads: Option<(Arc<ReadSet>, u64)>,
     pub(super) sync: bool,
+    /// What is told once it is visible.
+    pub(super) announced: Option<Announced>,
+}
+
+impl CommitWork {
+    /// False for what only tells: it has no place in the order of rows.
+    fn writes(&self) -> bool {
+        !self.writes.is_empty() || self.run.is_some() || !self.changes.is_empty()
+    }
+}
+
+/// What a group writes, with the sequence numbers.
+fn writers(group: &[CommitRequest], base: u64) -> impl Iterator<Item = (&CommitWork, u64)> {
+    group.iter().map(|request| &request.work).filter(|work| work.writes()).zip(base + 1..)
 }
 
 pub(super) struct CommitRequest {
@@ -91,10 +106,14 @@ fn commit(shared: &Shared, group: Vec<CommitRequest>) {
     let result = write(shared, &group, base);
     match result {
         Ok(replaced) => {
-            let last = base + group.len() as u64;
-            shared.janitor.drop_later(last, replaced);
+            let mut seq = base;
+            shared.janitor.drop_later(shared.written_seq.load(Ordering::Relaxed), replaced);
             // Oldest first, so that answers come in commit order.
-            for (request, seq) in group.into_iter().zip(base + 1..) {
+            for mut request in group {
+                seq += u64::from(request.work.writes());
+                if let Some(announced) = request.work.announced.take() {
+                    announced.publish();
+                }
                 request.work.held.release();
                 let _ = request.reply.send(Ok(seq));
             }
@@ -120,12 +139,16 @@ fn write(shared: &Shared, group: &[CommitRequest], base: u64) -> Result<Vec<Stor
         shared.history.validate(reads, *snapshot, "commit attempt")?;
     }
     let mut replaced = validate(&shared.snapshots.current().1, changes)?;
+    let last = base + writers(group, base).count() as u64;
+    if last == base {
+        return Ok(replaced);
+    }
     let mut batch = Batch::default();
     let mut deleted = Vec::new();
     let (mut log_bytes, mut sync) = (0, false);
-    for (request, seq) in group.iter().zip(base + 1..) {
-        log_bytes += fill(shared, &mut batch, &request.work.writes, (seq, 0), &mut deleted);
-        sync |= request.work.sync;
+    for (work, seq) in writers(group, base) {
+        log_bytes += fill(shared, &mut batch, &work.writes, (seq, 0), &mut deleted);
+        sync |= work.sync;
     }
     if let ([only], [_, ..]) = (group, changes) {
         let counts = recount(shared, changes)?;
@@ -135,16 +158,15 @@ fn write(shared: &Shared, group: &[CommitRequest], base: u64) -> Result<Vec<Stor
         log_bytes += shared.storage.write_run(run, base + 1)?;
         batch.end_run(&shared.storage);
     }
-    let last = base + group.len() as u64;
     batch.put_last_seq(&shared.storage, last);
     shared.storage.write(batch, sync)?;
     if sync {
         shared.sequences.synced();
     }
     shared.written_seq.store(last, Ordering::Relaxed);
-    for (request, seq) in group.iter().zip(base + 1..) {
-        request.work.held.committed(seq);
-        shared.storage.gaps().note(seq, |start, end| least_put(&request.work, start, end));
+    for (work, seq) in writers(group, base) {
+        work.held.committed(seq);
+        shared.storage.gaps().note(seq, |start, end| least_put(work, start, end));
     }
     shared.snapshots.publish(last, changes);
     remember(shared, group, base);
@@ -177,11 +199,11 @@ fn least_put(work: &CommitWork, start: &[u8], end: &[u8]) -> Option<Vec<u8>> {
 /// them has counted himself before.
 fn remember(shared: &Shared, group: &[CommitRequest], base: u64) {
     if shared.serializable.load(Ordering::Acquire) == 0 {
-        shared.history.forget(base + group.len() as u64);
+        shared.history.forget(shared.written_seq.load(Ordering::Relaxed));
         return;
     }
-    for (request, seq) in group.iter().zip(base + 1..) {
-        shared.history.add(seq, &request.work.writes, request.work.run.as_ref(), shared.snapshots.horizon());
+    for (work, seq) in writers(group, base) {
+        shared.history.add(seq, &work.writes, work.run.as_ref(), shared.snapshots.horizon());
     }
 }
 

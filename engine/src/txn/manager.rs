@@ -18,6 +18,7 @@ use super::sequences::{SequenceState, Sequences};
 use super::serial::History;
 use super::snapshots::Snapshots;
 use super::transaction::Transaction;
+use crate::live::LiveQueryManager;
 use crate::storage::{ChangeIter, Storage};
 
 /// How much of the change log is kept: what exceeds either is trimmed, oldest first.
@@ -55,6 +56,8 @@ impl Default for TxnOptions {
 #[derive(Debug)]
 pub(super) struct Shared {
     pub(super) storage: Arc<Storage>,
+    /// Told what commits tell.
+    pub(super) live: Arc<LiveQueryManager>,
     pub(super) snapshots: Arc<Snapshots>,
     pub(super) locks: Arc<Locks>,
     pub(super) row_ids: RowIds,
@@ -79,7 +82,12 @@ pub struct TxnManager {
 
 impl TxnManager {
     /// Starts where storage's last commit ended. `registry` must hold the catalog of that commit.
-    pub fn open(storage: Arc<Storage>, registry: Arc<SchemaRegistry>, options: TxnOptions) -> Result<Arc<TxnManager>> {
+    pub fn open(
+        storage: Arc<Storage>,
+        registry: Arc<SchemaRegistry>,
+        live: Arc<LiveQueryManager>,
+        options: TxnOptions,
+    ) -> Result<Arc<TxnManager>> {
         let seq = storage.last_seq()?;
         let shared = Arc::new(Shared {
             snapshots: Arc::new(Snapshots::new(seq, registry, Arc::clone(storage.horizon()))),
@@ -91,6 +99,7 @@ impl TxnManager {
             serializable: AtomicUsize::new(0),
             history: History::default(),
             storage,
+            live,
             options,
         });
         let (commits, queue) = mpsc::channel(shared.options.commit_queue);
@@ -209,6 +218,7 @@ impl TxnManager {
                 tracing::error!("a thread of the transaction layer panicked");
             }
         }
+        self.shared.live.close();
         if let Err(error) = self.shared.storage.sync() {
             tracing::error!(%error, "could not sync the data directory at shutdown");
         }

@@ -20,6 +20,7 @@ use super::{
     ApplyOutcome, CatalogWrite, ChangeLogOptions, IfLocked, LockClient, LockMode, StatementWrites, TableRef,
     Transaction, TxnManager, TxnOptions,
 };
+use crate::live::LiveQueryManager;
 use crate::session::CancelHandle;
 use crate::storage::{BulkOutcome, RowLayout, Storage, StorageOptions, UNCOMMITTED, encode_key, keys};
 use crate::types::Value;
@@ -164,7 +165,8 @@ impl Runner {
     fn open(&mut self) -> Result<(), Box<dyn Error>> {
         let storage = Arc::new(Storage::open(&self.dir.0, small_options())?);
         let registry = Arc::clone(&self.registry);
-        self.manager = Some(TxnManager::open(storage, registry, self.options.clone())?);
+        let live = LiveQueryManager::open(self.dir.0.join("notify"), 1 << 20)?;
+        self.manager = Some(TxnManager::open(storage, registry, live, self.options.clone())?);
         Ok(())
     }
 
@@ -526,7 +528,8 @@ fn storage_scripts() {
 fn no_update_is_lost() {
     let dir = TempDir::new("counter");
     let storage = Arc::new(Storage::open(&dir.0, small_options()).unwrap());
-    let manager = TxnManager::open(storage, Arc::default(), TxnOptions::default()).unwrap();
+    let live = LiveQueryManager::open(dir.0.join("notify"), 1 << 20).unwrap();
+    let manager = TxnManager::open(storage, Arc::default(), live, TxnOptions::default()).unwrap();
     let table = TableRef::new(Arc::new(RowLayout::new(&table(16384, "t", 1)).unwrap()));
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_time().build().unwrap();
     let set = async |txn: &mut Transaction, old: &[u8], v: u64| -> kalamdb_catalog::Result<()> {

@@ -5,6 +5,7 @@ use std::sync::atomic::Ordering;
 
 use bytes::Bytes;
 use kalamdb_catalog::{Catalog, CatalogChange, Oid, Result, SqlError, SqlState, StorageId, TableDefinition, TableKind};
+use parking_lot::Mutex;
 
 use super::checks::{ConstraintModes, PendingCheck};
 use super::commit::{CommitRequest, CommitWork};
@@ -18,6 +19,7 @@ use super::serial::ReadSet;
 use super::snapshots::Snapshot;
 use super::statement::{ApplyOutcome, StatementWrites};
 use super::write_set::{INDEX_ENTRY, WriteSet};
+use crate::live::{AnnouncementMark, Announcements};
 use crate::storage::BulkWriter;
 
 /// Bytes of inserted rows from which on a commit of nothing else writes files: `storage::run`. Below it the log is faster.
@@ -68,6 +70,8 @@ pub struct Transaction {
     /// Constraints to look at before the commit, in the order they came.
     pending: Vec<PendingCheck>,
     modes: ConstraintModes,
+    /// What its session will tell: shared with the functions that do.
+    announcements: Option<Arc<Mutex<Announcements>>>,
     read_only: bool,
     /// What made DDL fail that may succeed when it begins anew.
     retry: Option<Retry>,
@@ -94,6 +98,7 @@ struct Savepoint {
     pending: Vec<PendingCheck>,
     modes: ConstraintModes,
     locks: HeldMark,
+    announcements: AnnouncementMark,
 }
 
 impl Transaction {
@@ -113,6 +118,7 @@ impl Transaction {
             bulk: Vec::new(),
             pending: Vec::new(),
             modes: ConstraintModes::default(),
+            announcements: None,
             read_only: false,
             retry: None,
             ended: false,
@@ -363,6 +369,7 @@ impl Transaction {
             pending: self.pending.clone(),
             modes: self.modes.clone(),
             locks: self.held.mark(),
+            announcements: self.announcements.as_ref().map(|a| a.lock().mark()).unwrap_or_default(),
         });
         Ok(())
     }
@@ -411,6 +418,9 @@ impl Transaction {
         self.modes.clone_from(&savepoint.modes);
         let bulk = self.bulk.split_off(savepoint.bulk);
         self.held.release_from(&savepoint.locks);
+        if let Some(announcements) = &self.announcements {
+            announcements.lock().undo_to(savepoint.announcements);
+        }
         if changed {
             self.overlay();
         }
@@ -421,6 +431,11 @@ impl Transaction {
         self.savepoints.iter().rposition(|s| s.name == name).ok_or_else(|| {
             SqlError::new(SqlState::S_E_INVALID_SPECIFICATION, format!("savepoint \"{name}\" does not exist"))
         })
+    }
+
+    /// Where the session collects what it will tell.
+    pub(crate) fn set_announcements(&mut self, announcements: Arc<Mutex<Announcements>>) {
+        self.announcements = Some(announcements);
     }
 
     /// Constraints to look at before the commit.
@@ -508,7 +523,8 @@ impl Transaction {
     /// future is dropped.
     pub async fn commit(&mut self, sync: bool) -> Result<u64> {
         self.check_open()?;
-        if !self.has_writes() {
+        let notifies = self.announcements.as_ref().and_then(|a| a.lock().take_notifies());
+        if !self.has_writes() && notifies.is_none() {
             if sync && !self.read_only {
                 // A value of a sequence may be all it has taken.
                 self.manager.shared.sequences.sync()?;
@@ -517,6 +533,13 @@ impl Transaction {
             return Ok(self.snapshot.seq());
         }
         let shared = &self.manager.shared;
+        let announced = match notifies.map(|notifies| shared.live.reserve(notifies)).transpose() {
+            Ok(announced) => announced,
+            Err(error) => {
+                self.rollback();
+                return Err(error);
+            }
+        };
         if let Err(error) = shared.storage.check_writable() {
             self.rollback();
             return Err(error);
@@ -530,6 +553,7 @@ impl Transaction {
             held: Arc::clone(&self.held),
             reads: self.reads.clone().map(|reads| (reads, self.snapshot.seq())),
             sync,
+            announced,
         };
         self.ended = true;
         self.forget_exports();
@@ -545,6 +569,9 @@ impl Transaction {
             self.writes = Arc::default();
             self.run = None;
             self.changes.clear();
+            if let Some(announcements) = &self.announcements {
+                announcements.lock().clear();
+            }
             self.end();
         }
     }

@@ -16,6 +16,8 @@
 //! Pause 300                                wait that many ms (and, with REWRITE, for the answer to what was sent)
 //! ```
 //!
+//! A notification shows the name of the connection that it is from.
+//!
 //! What differs from server to server is masked: BackendKeyData's numbers, server_version, table OIDs, and the file,
 //! line and routine of errors. ParameterStatus messages that follow each other are compared in name order.
 
@@ -163,6 +165,8 @@ impl Run {
 
     /// As many messages as the script expects, and what else is there already.
     fn receive(&mut self, name: &str, count: usize) -> Vec<String> {
+        let pids: BTreeMap<i32, String> =
+            self.connections.iter().map(|(name, connection)| (connection.client.pid, name.clone())).collect();
         let Some(connection) = self.connections.get_mut(name).filter(|c| !c.closed) else { return Vec::new() };
         let deadline = Instant::now() + Duration::from_millis(ANSWER_MS_MAX);
         let mut lines = Vec::new();
@@ -173,7 +177,7 @@ impl Run {
                 deadline.saturating_duration_since(Instant::now())
             };
             match connection.next(wait) {
-                Ok(Some(line)) => lines.push(line),
+                Ok(Some(line)) => lines.push(named(line, &pids)),
                 Ok(None) => break,
                 Err(_) => {
                     connection.closed = true;
@@ -448,6 +452,10 @@ fn display(message: &Message) -> String {
             let formats: Vec<String> = (0..fields.i16()).map(|_| fields.i16().to_string()).collect();
             format!("{kind} {overall} columns={}", formats.join(","))
         }
+        b'A' => {
+            let (pid, channel, payload) = (fields.i32(), fields.cstr(), fields.cstr());
+            format!("{NOTIFICATION}{pid} {channel:?} {payload:?}")
+        }
         b'd' => format!("CopyData {}", shown_value(Some(&message.body))),
         b'v' => {
             let minor = fields.i32();
@@ -456,6 +464,15 @@ fn display(message: &Message) -> String {
         }
         tag => plain(tag),
     }
+}
+
+const NOTIFICATION: &str = "NotificationResponse from=";
+
+/// A notification with the name of the connection in place of its pid.
+fn named(line: String, pids: &BTreeMap<i32, String>) -> String {
+    let from = line.strip_prefix(NOTIFICATION).and_then(|rest| rest.split_once(' '));
+    let name = from.and_then(|(pid, rest)| Some((pids.get(&pid.parse().ok()?)?, rest)));
+    name.map_or(line.clone(), |(name, rest)| format!("{NOTIFICATION}{name} {rest}"))
 }
 
 /// Messages without a body.

@@ -14,6 +14,7 @@ mod datetime;
 mod ids;
 mod json;
 mod math;
+mod notify;
 mod ordered_set;
 mod record;
 mod regexp;
@@ -206,6 +207,7 @@ static FUNCTIONS: &[&[FnDef]] = &[
     ids::FUNCTIONS,
     json::FUNCTIONS,
     math::FUNCTIONS,
+    notify::FUNCTIONS,
     regexp::FUNCTIONS,
     sequences::FUNCTIONS,
     session::FUNCTIONS,

@@ -15,6 +15,7 @@ pub(crate) mod foreign;
 pub(crate) mod index;
 pub(crate) mod lock;
 mod merge;
+pub(crate) mod notify;
 pub(crate) mod prepare;
 pub(crate) mod rewrite;
 pub(crate) mod schema;

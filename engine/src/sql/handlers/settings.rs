@@ -122,6 +122,7 @@ pub(crate) fn discard(session: &mut Session, what: &str) -> Result<Response> {
         "all" => {
             session.prevent_in_block("DISCARD ALL")?;
             session.close_all_statements();
+            super::notify::unlisten(session, None)?;
             if let Some(locks) = &session.context().locks {
                 locks.unlock_all();
             }

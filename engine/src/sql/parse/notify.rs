@@ -1,0 +1,44 @@
+//! LISTEN, NOTIFY, UNLISTEN.
+
+use datafusion::sql::sqlparser::tokenizer::{Token, TokenWithSpan};
+use kalamdb_catalog::Result;
+
+use super::{Sql, word_of};
+use crate::sql::statement::Statement;
+
+impl Sql<'_> {
+    pub(super) fn listen(&mut self) -> Result<Statement> {
+        self.inner.next_token();
+        Ok(Statement::Listen { channel: self.name()? })
+    }
+
+    /// UNLISTEN channel | *
+    pub(super) fn unlisten(&mut self) -> Result<Statement> {
+        self.inner.next_token();
+        let all = self.inner.consume_token(&Token::Mul);
+        Ok(Statement::Unlisten { channel: if all { None } else { Some(self.name()?) } })
+    }
+
+    /// NOTIFY channel [, 'payload']
+    pub(super) fn notify(&mut self) -> Result<Statement> {
+        self.inner.next_token();
+        let channel = self.name()?;
+        let payload = if self.inner.consume_token(&Token::Comma) { self.string_constant()? } else { String::new() };
+        Ok(Statement::Notify { channel, payload })
+    }
+}
+
+/// True for a channel whose text is a query: LISTEN to it is a live query.
+pub(crate) fn is_query(channel: &str) -> bool {
+    let mut words = channel.split_whitespace();
+    let first = words.next().unwrap_or_default().to_ascii_lowercase();
+    matches!(first.as_str(), "select" | "table" | "with" | "values") && words.next().is_some()
+}
+
+/// True for the channel of LISTEN and UNLISTEN that is a query, at a place among tokens: it is not a name and is not cut.
+pub(super) fn is_query_channel(tokens: &[TokenWithSpan], at: usize) -> bool {
+    let Token::Word(word) = &tokens[at].token else { return false };
+    let before = tokens[..at].iter().rev().find(|t| !matches!(t.token, Token::Whitespace(_)));
+    let listens = before.is_some_and(|t| matches!(word_of(&t.token).as_str(), "listen" | "unlisten"));
+    listens && word.quote_style.is_some() && is_query(&word.value)
+}
