@@ -219,6 +219,9 @@ impl<'a> Sql<'a> {
                 let name = if self.take_word("all") { None } else { Some(self.name()?) };
                 Statement::Close { name }
             }
+            "prepare" if self.word_at(1) == "transaction" && self.word_at(2).is_empty() => {
+                return Err(SqlError::unsupported("two-phase commit"));
+            }
             "listen" => self.listen()?,
             "unlisten" => self.unlisten()?,
             "notify" => self.notify()?,

@@ -3,7 +3,7 @@
 use datafusion::sql::sqlparser::ast::{self, Ident};
 use datafusion::sql::sqlparser::parser::Parser;
 use datafusion::sql::sqlparser::tokenizer::{Token, TokenWithSpan};
-use kalamdb_catalog::Result;
+use kalamdb_catalog::{Result, SqlError};
 
 use super::{DEPTH_MAX, DIALECT, Sql, order_identity_options, split_items};
 use crate::sql::statement::{AlterOperation, AlterTable, Statement};
@@ -58,6 +58,12 @@ impl Sql<'_> {
 
     /// An operation that sqlparser does not know.
     fn own_alteration(&mut self) -> Result<Option<AlterOperation>> {
+        for persistence in ["logged", "unlogged"] {
+            if self.take_words(&["set", persistence]) {
+                let words = format!("ALTER TABLE ... SET {}", persistence.to_uppercase());
+                return Err(SqlError::unsupported(words));
+            }
+        }
         if self.take_words(&["set", "schema"]) {
             return Ok(Some(AlterOperation::SetSchema(self.name()?)));
         }

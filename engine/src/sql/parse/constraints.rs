@@ -9,6 +9,7 @@ use crate::sql::handlers::constraint::{NOT_DISTINCT_MARK, SET_COLUMNS_MARK};
 
 /// Rewrites the constraints of CREATE TABLE and ALTER TABLE.
 pub(super) fn constraint_clauses(tokens: &mut Vec<TokenWithSpan>) -> Result<()> {
+    refuse_exclusion(tokens)?;
     let mut at = 0;
     while at < tokens.len() {
         let word = |n: usize| tokens.get(at + n).map(|t| word_of(&t.token)).unwrap_or_default();
@@ -78,6 +79,22 @@ fn set_columns(tokens: &mut Vec<TokenWithSpan>, at: usize) -> Result<()> {
         (1..at).rev().find(|i| word_of(&tokens[*i].token) == "key" && word_of(&tokens[*i - 1].token) == "foreign");
     if let Some(key) = key {
         tokens.insert(key + 1, quoted(&format!("{SET_COLUMNS_MARK}{}", names.join("\0"))));
+    }
+    Ok(())
+}
+
+/// 0A000 for EXCLUDE [USING method] ( ... ) where a constraint stands.
+fn refuse_exclusion(tokens: &[TokenWithSpan]) -> Result<()> {
+    let word = |at: Option<usize>| at.and_then(|at| tokens.get(at)).map(|t| word_of(&t.token)).unwrap_or_default();
+    let is = |at: usize, wanted: Token| tokens.get(at).is_some_and(|t| t.token == wanted);
+    for at in 0..tokens.len() {
+        let begins = word(at.checked_sub(1)) == "add"
+            || word(at.checked_sub(2)) == "constraint"
+            || at.checked_sub(1).is_none_or(|before| is(before, Token::LParen) || is(before, Token::Comma));
+        let goes_on = is(at + 1, Token::LParen) || word(Some(at + 1)) == "using";
+        if word(Some(at)) == "exclude" && begins && goes_on {
+            return Err(SqlError::unsupported("an exclusion constraint"));
+        }
     }
     Ok(())
 }
