@@ -8,7 +8,7 @@ use kalamdb_catalog::{Catalog, Oid, Result, SchemaRegistry, SqlError, SqlState, 
 
 use crate::clock;
 use crate::limits;
-use crate::live::LiveQueryManager;
+use crate::live::{LiveQueries, LiveQueryManager};
 use crate::providers::ColumnCache;
 use crate::settings::Settings;
 use crate::sql::handlers::temporary::SCHEMA_PREFIX as TEMPORARY_PREFIX;
@@ -23,8 +23,9 @@ pub struct AppContext {
     pub registry: Arc<SchemaRegistry>,
     pub storage: Arc<Storage>,
     pub txns: Arc<TxnManager>,
-    pub engine: Engine,
+    pub engine: Arc<Engine>,
     pub live: Arc<LiveQueryManager>,
+    pub queries: LiveQueries,
     /// Microseconds since 1970.
     pub started_at: i64,
     next_oid: AtomicU32,
@@ -64,7 +65,8 @@ impl AppContext {
         let referenced: HashSet<StorageId> = catalog.tables().flat_map(|t| t.definition.storages()).collect();
         storage.drop_unreferenced(&referenced)?;
         let columns = Arc::new(ColumnCache::new(settings.column_cache_bytes));
-        let engine = Engine::new(settings.query_memory_bytes, &settings.data_dir.join("spill"), columns)?;
+        let engine = Arc::new(Engine::new(settings.query_memory_bytes, &settings.data_dir.join("spill"), columns)?);
+        let queries = LiveQueries::open(Arc::clone(&live), Arc::clone(&txns), Arc::clone(&engine))?;
         Ok(Arc::new(AppContext {
             node_id: settings.node_id.clone(),
             settings,
@@ -73,6 +75,7 @@ impl AppContext {
             txns,
             engine,
             live,
+            queries,
             started_at: clock::now_micros(),
             next_oid,
             next_storage,
@@ -81,6 +84,7 @@ impl AppContext {
 
     /// Stops the background threads and flushes. Statements that still run fail with 57P01.
     pub fn close(&self) {
+        self.queries.close();
         self.engine.close();
         self.txns.close();
     }

@@ -11,6 +11,7 @@ use std::sync::Arc;
 
 use futures::FutureExt;
 use kalamdb_catalog::{SqlError, SqlState};
+use kalamdb_engine::live::Notification;
 use kalamdb_engine::session::{BackendState, CancelHandle, CancelReason, Session, TransactionStatus};
 use tokio::time::{Instant, sleep_until};
 
@@ -114,8 +115,8 @@ impl Connection {
                         return Ok(());
                     }
                 }
-                () = self.session.notified(), if idle && !writing => {
-                    self.tell_notifications()?;
+                told = self.session.next_notifications(NOTIFICATION_BYTES_MAX), if idle && !writing => {
+                    write_notifications(&mut self.transport.out, &told?);
                 }
                 () = sleep_until(idle_end.unwrap_or_else(Instant::now)), if idle_end.is_some() => {
                     return Err(Stop::Fatal(SqlError::new(
@@ -220,14 +221,7 @@ impl Connection {
     /// Puts the next notifications into the output. True if there are more.
     fn tell_notifications(&mut self) -> Result<bool, Stop> {
         let (notifications, more) = self.session.take_notifications(NOTIFICATION_BYTES_MAX)?;
-        for notification in notifications {
-            let wire = notification.wire(|told| {
-                let mut out = Vec::new();
-                encode::notification(&mut out, told.pid, &told.channel, &told.payload);
-                out.into()
-            });
-            self.transport.out.extend_from_slice(wire);
-        }
+        write_notifications(&mut self.transport.out, &notifications);
         Ok(more)
     }
 
@@ -265,6 +259,17 @@ impl Connection {
                 }
             }
         }
+    }
+}
+
+fn write_notifications(out: &mut Vec<u8>, notifications: &[Arc<Notification>]) {
+    for notification in notifications {
+        let wire = notification.wire(|told| {
+            let mut wire = Vec::new();
+            encode::notification(&mut wire, told.pid, &told.channel, &told.payload);
+            wire.into()
+        });
+        out.extend_from_slice(wire);
     }
 }
 

@@ -4,14 +4,19 @@
 //! into the queue in commit order and wakes the listeners of its channels, and nobody else. A listener's connection takes
 //! what is for it ([`LiveQueryManager::take`]) while it is idle outside a transaction (manual, LISTEN and NOTIFY; async.c).
 
+mod diff;
 mod listener;
 mod notification;
+mod payload;
+mod queries;
+mod query;
 mod queue;
+mod subscription;
 
 use std::collections::{HashMap, VecDeque};
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -22,7 +27,12 @@ use tokio::sync::watch;
 
 pub use listener::Listener;
 pub use notification::{AnnouncementMark, Announcements, ListenAction, Notification, Notifies};
+pub(crate) use payload::{ready, reset, snapshot};
+pub use queries::Prepared;
+pub use queries::{ListenOptions, LiveQueries};
 use queue::{ListenerId, Queue};
+pub(crate) use subscription::{Rows, Taken};
+pub use subscription::Subscription;
 
 /// How often the log may warn of a queue that is half full.
 const WARNING_PAUSE: Duration = Duration::from_secs(5);
@@ -38,7 +48,18 @@ pub struct LiveQueryManager {
     fed: Condvar,
     /// How many commits have been carried to the listeners.
     carried: watch::Sender<u64>,
+    /// There are live queries: commits wake their thread.
+    watching: AtomicBool,
+    watch: Mutex<Watch>,
+    news: Condvar,
     thread: Mutex<Option<JoinHandle<()>>>,
+}
+
+/// What the thread of live queries waits for.
+#[derive(Default, Debug)]
+struct Watch {
+    news: bool,
+    closed: bool,
 }
 
 /// What a transaction tells once it has committed, with room in the queue, which it gives back if it does not.
@@ -85,6 +106,9 @@ impl LiveQueryManager {
             feed: Mutex::default(),
             fed: Condvar::new(),
             carried: watch::Sender::new(0),
+            watching: AtomicBool::new(false),
+            watch: Mutex::default(),
+            news: Condvar::new(),
             thread: Mutex::default(),
         });
         let running = Arc::clone(&manager);
@@ -156,6 +180,38 @@ impl LiveQueryManager {
         feed.handed_over += 1;
         drop(feed);
         self.fed.notify_one();
+    }
+
+    /// Something has been committed. Called by the commit thread once it is visible; never waits.
+    pub(crate) fn committed(&self) {
+        if self.watching.load(Ordering::Acquire) {
+            self.wake_queries();
+        }
+    }
+
+    /// Whether commits are to wake the thread of live queries.
+    fn set_watching(&self, watching: bool) {
+        self.watching.store(watching, Ordering::Release);
+    }
+
+    fn wake_queries(&self) {
+        self.watch.lock().news = true;
+        self.news.notify_one();
+    }
+
+    fn stop_watching(&self) {
+        self.watch.lock().closed = true;
+        self.news.notify_one();
+    }
+
+    /// Waits for news. False: there will be none.
+    fn watched(&self) -> bool {
+        let mut watch = self.watch.lock();
+        while !watch.news && !watch.closed {
+            self.news.wait(&mut watch);
+        }
+        watch.news = false;
+        !watch.closed
     }
 
     /// Waits until what has been published so far is there for its listeners.

@@ -6,6 +6,7 @@ use std::sync::{Arc, OnceLock};
 use bytes::Bytes;
 use kalamdb_catalog::{Oid, Result, SqlError, SqlState};
 
+use super::queries::Prepared;
 use crate::limits::{CHANNEL_BYTES_MAX, NOTIFY_PAYLOAD_BYTES_MAX, TRANSACTION_NOTIFY_BYTES_MAX};
 
 /// NotificationResponse: shared by all who get it.
@@ -19,7 +20,7 @@ pub struct Notification {
 }
 
 impl Notification {
-    pub(super) fn new(pid: i32, channel: Arc<str>, payload: Arc<str>) -> Notification {
+    pub(crate) fn new(pid: i32, channel: Arc<str>, payload: Arc<str>) -> Notification {
         Notification { pid, channel, payload, wire: OnceLock::new() }
     }
 
@@ -40,9 +41,10 @@ fn queued_bytes(channel: &str, payload: &str) -> usize {
 }
 
 /// What LISTEN and UNLISTEN will do at commit.
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, Debug)]
 pub enum ListenAction {
     Listen(Arc<str>),
+    ListenToQuery(Arc<str>, Prepared),
     Unlisten(Arc<str>),
     UnlistenAll,
 }

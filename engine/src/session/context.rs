@@ -110,6 +110,22 @@ impl SessionContext {
         }
     }
 
+    /// The same identity and settings, apart from the session: for what goes on while it does other things.
+    pub(crate) fn detached(&self) -> SessionContext {
+        let mut context = SessionContext::new(
+            self.pid,
+            self.user.clone(),
+            self.database,
+            self.database_name.clone(),
+            self.client_address.clone(),
+            self.server_started_at,
+            Vars::clone(&self.vars()),
+            self.catalog(),
+        );
+        context.txns.clone_from(&self.txns);
+        context
+    }
+
     /// The schema of the session's temporary relations, if there is one.
     pub fn temporary_schema(&self) -> String {
         format!("{}{}", crate::sql::handlers::temporary::SCHEMA_PREFIX, self.pid)

@@ -1,11 +1,22 @@
 //! LISTEN and UNLISTEN at the end of their transaction, and what the connection is told (async.c).
+//!
+//! A live query begins with its rows, or the changes since a commit, or just with where it stands; changes follow. The rows are
+//! read as the connection takes them, so that a large result is nowhere whole.
 
 use std::sync::Arc;
 
-use kalamdb_catalog::Result;
+use datafusion::arrow::array::AsArray;
+use futures::StreamExt;
+use kalamdb_catalog::{Result, SqlError, SqlState};
+use parking_lot::Mutex;
 
 use super::run::Session;
-use crate::live::{ListenAction, Listener, Notification};
+use crate::limits::SESSION_LIVE_QUERIES_MAX;
+use crate::live::{
+    ListenAction, ListenOptions, Listener, LiveQueries, Notification, Prepared, Rows, Subscription, Taken, ready, reset,
+    snapshot,
+};
+use crate::sql::RowStream;
 
 /// What a commit changes about what the session listens to.
 pub(super) struct Listening {
@@ -14,74 +25,303 @@ pub(super) struct Listening {
     tells: bool,
 }
 
+/// A live query of the session.
+pub(super) struct Feed {
+    text: Arc<str>,
+    subscription: Arc<Subscription>,
+    stage: Stage,
+    /// Changes up to this commit are in what has been told.
+    after: u64,
+}
+
+/// What comes next.
+enum Stage {
+    Begin(ListenOptions),
+    /// The rows of its table, as of a commit.
+    Reading(u64, Mutex<RowStream>),
+    /// For the result of a query that is run again.
+    Waiting(ListenOptions),
+    /// The result, from a row on.
+    Showing(u64, Rows, usize),
+    Changes,
+    Ended,
+}
+
 impl Session {
-    /// Before the commit: what others commit after it is to be got.
-    pub(super) fn before_listening(&self) -> Listening {
+    /// Before the commit: what others commit after it is to be got. 54000 for too many live queries.
+    pub(super) fn before_listening(&self) -> Result<Listening> {
         let mut announcements = self.context().announcements().lock();
         let listening = Listening { actions: announcements.take_actions(), tells: announcements.tells() };
         drop(announcements);
-        if listening.actions.iter().any(|action| matches!(action, ListenAction::Listen(_))) {
-            let live = &self.app().live;
-            let context = self.context();
-            let listener = context.listener.get_or_init(|| live.connect(context.pid, context.database));
-            for action in &listening.actions {
-                if let ListenAction::Listen(channel) = action {
-                    live.prepare(listener, channel);
-                }
+        let queries = listening.actions.iter().filter(|a| matches!(a, ListenAction::ListenToQuery(..))).count();
+        if queries > 0 && self.feeds.len() + queries > SESSION_LIVE_QUERIES_MAX {
+            let message = format!("more than {SESSION_LIVE_QUERIES_MAX} live queries in one session");
+            return Err(SqlError::new(SqlState::PROGRAM_LIMIT_EXCEEDED, message));
+        }
+        for action in &listening.actions {
+            if let ListenAction::Listen(channel) = action {
+                self.app().live.prepare(self.own_listener(), channel);
             }
         }
-        listening
+        Ok(listening)
     }
 
     /// After it: the actions take effect in their order, or have not been said.
-    pub(super) async fn after_listening(&self, listening: Listening, committed: bool) {
-        let Some(listener) = self.context().listener.get() else { return };
-        let live = &self.app().live;
-        for action in listening.actions {
-            match action {
-                ListenAction::Listen(channel) if committed => live.listen(listener, &channel),
-                ListenAction::Listen(channel) => {
-                    if !listener.channels().contains(&channel) {
-                        live.unlisten(listener, &channel);
-                    }
-                }
-                ListenAction::Unlisten(channel) if committed => live.unlisten(listener, &channel),
-                ListenAction::UnlistenAll if committed => {
-                    listener.channels().iter().for_each(|channel| live.unlisten(listener, channel));
-                }
-                ListenAction::Unlisten(_) | ListenAction::UnlistenAll => {}
-            }
+    pub(super) async fn after_listening(&mut self, listening: Listening, committed: bool) {
+        if !listening.actions.is_empty() {
+            self.take_effect(listening.actions, committed);
         }
         // What it has told itself comes before ReadyForQuery.
-        if committed && listening.tells && !listener.channels().is_empty() {
-            live.settled().await;
+        let listens = self.listener().is_some_and(|listener| !listener.channels().is_empty());
+        if committed && listening.tells && listens {
+            self.app().live.settled().await;
         }
     }
 
-    /// Waits until there may be notifications; for ever if the session does not listen.
-    pub async fn notified(&self) {
-        match self.context().listener.get() {
-            Some(listener) => listener.woken().await,
-            None => std::future::pending().await,
+    fn take_effect(&mut self, actions: Vec<ListenAction>, committed: bool) {
+        let app = Arc::clone(self.app());
+        let listener = Arc::clone(self.own_listener());
+        let live = &app.live;
+        for action in actions {
+            match action {
+                ListenAction::Listen(channel) if committed => live.listen(&listener, &channel),
+                ListenAction::Listen(channel) => {
+                    if !listener.channels().contains(&channel) {
+                        live.unlisten(&listener, &channel);
+                    }
+                }
+                ListenAction::ListenToQuery(text, prepared) if committed => self.begin_feed(text, &prepared),
+                ListenAction::Unlisten(channel) if committed => {
+                    self.end_feeds(|feed| feed.text == channel);
+                    live.unlisten(&listener, &channel);
+                }
+                ListenAction::UnlistenAll if committed => {
+                    self.end_feeds(|_| true);
+                    listener.channels().iter().for_each(|channel| live.unlisten(&listener, channel));
+                }
+                ListenAction::ListenToQuery(..) | ListenAction::Unlisten(_) | ListenAction::UnlistenAll => {}
+            }
         }
     }
 
-    /// The next notifications, of about so many bytes. True if there are more.
-    pub fn take_notifications(&self, bytes_max: usize) -> Result<(Vec<Arc<Notification>>, bool)> {
-        match self.listener() {
-            Some(listener) if self.app().live.has_more(listener) => self.app().live.take(listener, bytes_max),
-            _ => Ok((Vec::new(), false)),
+    /// LISTEN to the same query again begins it anew.
+    fn begin_feed(&mut self, text: Arc<str>, prepared: &Prepared) {
+        self.end_feeds(|feed| feed.text == text);
+        let listener = Arc::clone(self.own_listener());
+        match self.app().queries.subscribe(prepared, &listener) {
+            Ok(subscription) => {
+                self.app().live.listen(&listener, &text);
+                self.feeds.push(Feed { text, subscription, stage: Stage::Begin(prepared.options), after: 0 });
+            }
+            // The transaction has committed: it cannot fail any more.
+            Err(error) => self.context().notice(error),
         }
+    }
+
+    fn end_feeds(&mut self, which: impl Fn(&Feed) -> bool) {
+        let (ended, kept) = std::mem::take(&mut self.feeds).into_iter().partition(which);
+        self.feeds = kept;
+        let ended: Vec<Feed> = ended;
+        for feed in ended {
+            self.app().queries.unsubscribe(&feed.subscription);
+            self.app().live.unlisten(self.own_listener(), &feed.text);
+        }
+    }
+
+    /// Waits for notifications, and gives the next ones, of about so many bytes; for ever if the session does not listen.
+    /// Nothing is lost if the future is dropped.
+    pub async fn next_notifications(&mut self, bytes_max: usize) -> Result<Vec<Arc<Notification>>> {
+        loop {
+            let (taken, _) = self.take_notifications(bytes_max)?;
+            if !taken.is_empty() {
+                return Ok(taken);
+            }
+            let app = Arc::clone(self.app());
+            for at in 0..self.feeds.len() {
+                let taken = self.feeds[at].next(&app.queries, bytes_max).await;
+                if !taken.is_empty() {
+                    app.queries.count_delivered(taken.len());
+                    // The others first, next time.
+                    self.feeds.rotate_left(at + 1);
+                    return Ok(taken);
+                }
+            }
+            match self.listener().cloned() {
+                Some(listener) => listener.woken().await,
+                None => std::future::pending().await,
+            }
+        }
+    }
+
+    /// The notifications that are there, of about so many bytes. True if there are more.
+    pub fn take_notifications(&mut self, bytes_max: usize) -> Result<(Vec<Arc<Notification>>, bool)> {
+        let app = Arc::clone(self.app());
+        let Some(listener) = self.listener() else { return Ok((Vec::new(), false)) };
+        if app.live.has_more(listener) {
+            return app.live.take(listener, bytes_max);
+        }
+        for at in 0..self.feeds.len() {
+            if matches!(self.feeds[at].stage, Stage::Changes) && self.feeds[at].subscription.has_more() {
+                let taken = self.feeds[at].changes(bytes_max);
+                app.queries.count_delivered(taken.len());
+                self.feeds.rotate_left(at + 1);
+                return Ok((taken, true));
+            }
+        }
+        Ok((Vec::new(), false))
     }
 
     fn listener(&self) -> Option<&Arc<Listener>> {
         self.context().listener.get()
     }
 
+    fn own_listener(&self) -> &Arc<Listener> {
+        let context = self.context();
+        context.listener.get_or_init(|| self.app().live.connect(context.pid, context.database))
+    }
+
     /// The end of the session.
-    pub(super) fn stop_listening(&self) {
+    pub(super) fn stop_listening(&mut self) {
+        self.end_feeds(|_| true);
         if let Some(listener) = self.listener() {
             self.app().live.disconnect(listener);
         }
+    }
+}
+
+impl Feed {
+    /// What comes next, of about so many bytes; nothing if it is not there yet. It waits for rows before it takes anything: a
+    /// dropped future loses nothing.
+    async fn next(&mut self, queries: &LiveQueries, bytes_max: usize) -> Vec<Arc<Notification>> {
+        loop {
+            match &mut self.stage {
+                Stage::Begin(options) => {
+                    let options = *options;
+                    if queries.is_run_again(&self.subscription) {
+                        queries.want_result(&self.subscription);
+                        self.stage = Stage::Waiting(options);
+                        continue;
+                    }
+                    if let Some(since) = options.since {
+                        return self.resume(queries, since);
+                    }
+                    if !options.snapshot {
+                        return self.go_on(queries.newest());
+                    }
+                    match queries.current_rows(&self.subscription).await {
+                        Ok(Some((seq, rows))) => self.stage = Stage::Reading(seq, Mutex::new(rows)),
+                        // It has come to be run again.
+                        Ok(None) => {}
+                        Err(error) => return self.end(&error),
+                    }
+                }
+                Stage::Reading(seq, rows) => {
+                    let seq = *seq;
+                    match rows.get_mut().next().await {
+                        None => return self.go_on(seq),
+                        Some(Err(error)) => return self.end(&error),
+                        Some(Ok(batch)) => {
+                            let stored = batch.column(0).as_binary::<i32>();
+                            let stored: Vec<&[u8]> = stored.iter().flatten().collect();
+                            match queries.snapshot_rows(&self.subscription, seq, stored.into_iter()) {
+                                Ok(rows) if rows.is_empty() => {}
+                                Ok(rows) => return rows.into_iter().map(|row| self.tell(row)).collect(),
+                                Err(error) => return self.end(&error),
+                            }
+                        }
+                    }
+                }
+                Stage::Waiting(options) => {
+                    let options = *options;
+                    let Some((seq, rows)) = self.subscription.take_result() else { return self.changes(bytes_max) };
+                    let unchanged = options.since.map(|since| queries.is_unchanged(&self.subscription, since, seq));
+                    match (unchanged, options.since) {
+                        (Some(Ok(true)), _) => return self.go_on(seq),
+                        (Some(_), Some(since)) => {
+                            self.stage = Stage::Showing(seq, rows, 0);
+                            return vec![self.tell(reset(since, "the query is not kept for those who are away", None))];
+                        }
+                        _ if options.snapshot => self.stage = Stage::Showing(seq, rows, 0),
+                        _ => return self.go_on(seq),
+                    }
+                }
+                Stage::Showing(seq, rows, from) => {
+                    let (seq, start) = (*seq, *from);
+                    let mut bytes = 0;
+                    let mut payloads = Vec::new();
+                    for (key, row) in rows.iter().skip(start) {
+                        if bytes >= bytes_max {
+                            break;
+                        }
+                        bytes += key.len() + row.len();
+                        payloads.push(snapshot(seq, key, row));
+                    }
+                    if payloads.is_empty() {
+                        return self.go_on(seq);
+                    }
+                    *from += payloads.len();
+                    return payloads.into_iter().map(|payload| self.tell(payload)).collect();
+                }
+                Stage::Changes => return self.changes(bytes_max),
+                Stage::Ended => return Vec::new(),
+            }
+        }
+    }
+
+    /// The changes that are there.
+    fn changes(&mut self, bytes_max: usize) -> Vec<Arc<Notification>> {
+        while let Some(taken) = self.subscription.take(bytes_max) {
+            match taken {
+                Taken::Events(events) => {
+                    let after = self.after;
+                    let fresh: Vec<_> = events.into_iter().filter(|(seq, _)| *seq > after).collect();
+                    if let Some((seq, _)) = fresh.last() {
+                        self.subscription.note_delivered(*seq);
+                        return fresh.into_iter().map(|(_, event)| event).collect();
+                    }
+                }
+                Taken::Reset { reason, columns } => {
+                    self.stage = Stage::Begin(ListenOptions { snapshot: true, since: None });
+                    return vec![self.tell(reset(self.subscription.delivered(), &reason, columns.as_deref()))];
+                }
+                Taken::Ended { reason } => {
+                    self.stage = Stage::Ended;
+                    return vec![self.tell(reset(self.subscription.delivered(), &reason, None))];
+                }
+            }
+        }
+        Vec::new()
+    }
+
+    /// What has been committed since the listener went away; or, if that is not known any more, the rows.
+    fn resume(&mut self, queries: &LiveQueries, since: u64) -> Vec<Arc<Notification>> {
+        match queries.replay(&self.subscription, since) {
+            Ok(Some((seq, payloads))) => {
+                let mut told: Vec<_> = payloads.into_iter().map(|payload| self.tell(payload)).collect();
+                told.extend(self.go_on(seq));
+                told
+            }
+            Ok(None) | Err(_) => {
+                self.stage = Stage::Begin(ListenOptions { snapshot: true, since: None });
+                vec![self.tell(reset(since, "the change log does not reach back", None))]
+            }
+        }
+    }
+
+    /// All has been told that there is as of a commit: changes follow.
+    fn go_on(&mut self, seq: u64) -> Vec<Arc<Notification>> {
+        self.stage = Stage::Changes;
+        self.after = seq;
+        self.subscription.note_delivered(seq);
+        vec![self.tell(ready(seq))]
+    }
+
+    fn end(&mut self, error: &SqlError) -> Vec<Arc<Notification>> {
+        self.stage = Stage::Ended;
+        vec![self.tell(reset(self.subscription.delivered(), error.message(), None))]
+    }
+
+    fn tell(&self, payload: Arc<str>) -> Arc<Notification> {
+        Arc::new(Notification::new(0, Arc::clone(&self.text), payload))
     }
 }

@@ -13,6 +13,7 @@ use kalamdb_catalog::{Catalog, Oid, PgType, Result, SqlError, SqlState};
 use super::{
     Bound, CancelHandle, Cursor, Parameter, Prepared, SessionContext, StartupParameters, TransactionStatus, Vars,
 };
+use super::listen::Feed;
 use crate::clock;
 use crate::context::AppContext;
 use crate::limits;
@@ -30,6 +31,8 @@ pub struct Session {
     pub(super) state: State,
     statements: HashMap<String, Arc<Prepared>>,
     pub(crate) cursors: BTreeMap<String, Cursor>,
+    /// Its live queries.
+    pub(super) feeds: Vec<Feed>,
     /// What foreign keys have run.
     pub(crate) internal: HashMap<String, Arc<PreparedStatement>>,
     /// GUC_REPORT values as the client knows them.
@@ -99,6 +102,7 @@ impl Session {
             state: State::Idle,
             statements: HashMap::new(),
             cursors: BTreeMap::new(),
+            feeds: Vec::new(),
             internal: HashMap::new(),
             reported,
             reported_of,
@@ -517,7 +521,14 @@ impl Session {
 
     pub(super) async fn commit(&mut self, txn: &mut Transaction) -> Result<()> {
         let sync = self.context.vars().synchronous_commit();
-        let listening = self.before_listening();
+        let listening = match self.before_listening() {
+            Ok(listening) => listening,
+            Err(error) => {
+                txn.rollback();
+                self.restore_vars();
+                return Err(error);
+            }
+        };
         match txn.commit(sync).await {
             Ok(_) => {
                 self.change_vars(Vars::commit_all);

@@ -55,7 +55,9 @@ pub(crate) async fn execute(
         Statement::Declare(declare) => handlers::cursor::declare(session, prepared, declare, parameters).await,
         Statement::Fetch { name, direction, moves } => handlers::cursor::fetch(session, name, *direction, *moves).await,
         Statement::Close { name } => handlers::cursor::close(session, name.as_deref()),
-        Statement::Listen { channel } => handlers::notify::listen(session, channel),
+        Statement::Listen { channel, options, position } => {
+            handlers::notify::listen(session, channel, *options, *position)
+        }
         Statement::Unlisten { channel } => handlers::notify::unlisten(session, channel.as_deref()),
         Statement::Notify { channel, payload } => handlers::notify::notify(session, channel, payload),
         Statement::Lock(lock) => handlers::lock::run(session, prepared, lock).await,

@@ -2,7 +2,7 @@
 
 mod append;
 mod apply;
-mod bind;
+pub(crate) mod bind;
 mod coerce;
 pub(crate) mod compare;
 pub mod copy;
@@ -17,7 +17,7 @@ mod internal;
 mod lock_rows;
 mod lookup_join;
 mod ordered;
-mod parse;
+pub(crate) mod parse;
 pub mod plan;
 mod prepared;
 mod response;

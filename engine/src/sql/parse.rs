@@ -11,7 +11,7 @@ mod notify;
 mod sequences;
 
 pub(super) use locking::{key_kept, locked_relations};
-pub(super) use notify::is_query;
+pub(crate) use notify::is_query;
 use std::sync::Arc;
 
 use datafusion::sql::sqlparser::ast::{self, Expr, Ident, ObjectName};
@@ -59,7 +59,7 @@ pub fn parse(sql: &str, notices: &mut Vec<SqlError>) -> Result<Vec<ParsedStateme
 }
 
 /// A stored query: a view's text.
-pub(super) fn query(sql: &str) -> Result<Box<ast::Query>> {
+pub(crate) fn query(sql: &str) -> Result<Box<ast::Query>> {
     let mut parser = Sql::new(sql)?;
     parser.parsed(|p| p.parse_query())
 }

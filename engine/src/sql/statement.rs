@@ -5,6 +5,7 @@ use std::sync::Arc;
 use datafusion::sql::sqlparser::ast;
 use kalamdb_catalog::{Result, SqlError, SqlState};
 
+use crate::live::ListenOptions;
 use crate::session::Direction;
 
 /// One statement. `sql::execute` matches it exhaustively.
@@ -90,6 +91,9 @@ pub(crate) enum Statement {
     },
     Listen {
         channel: String,
+        options: ListenOptions,
+        /// Of the channel's text in the query string, from 1.
+        position: Option<u32>,
     },
     /// No channel: all.
     Unlisten {

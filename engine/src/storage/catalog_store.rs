@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use kalamdb_catalog::row::{self, CatalogValue, SystemTable};
-use kalamdb_catalog::{Catalog, CatalogChange, Oid, PgType, Result, SqlError};
+use kalamdb_catalog::{Catalog, CatalogChange, Oid, PgType, Result, SqlError, TableDefinition};
 
 use super::{Batch, RowLayout, Storage, keys};
 use crate::txn::CatalogWrite;
@@ -33,6 +33,12 @@ fn encode(write: row::CatalogWrite, catalog: &Catalog) -> Result<CatalogWrite> {
         }
     };
     Ok(CatalogWrite { table: write.table.oid(), key, row })
+}
+
+/// The commit that last changed the definition of a relation.
+pub fn last_change(storage: &Storage, relation: &TableDefinition) -> Result<u64> {
+    let key = keys::encode_key(SystemTable::Tables.storage(), None, &[(PgType::OID, Value::Oid(relation.oid))]);
+    Ok(storage.newest_seq(&key)?.unwrap_or(0))
 }
 
 /// The newest committed catalog.

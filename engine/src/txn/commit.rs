@@ -169,6 +169,7 @@ fn write(shared: &Shared, group: &[CommitRequest], base: u64) -> Result<Vec<Stor
         shared.storage.gaps().note(seq, |start, end| least_put(work, start, end));
     }
     shared.snapshots.publish(last, changes);
+    shared.live.committed();
     remember(shared, group, base);
     shared.janitor.committed(last, sync, log_bytes as u64, deleted);
     if let [only] = group

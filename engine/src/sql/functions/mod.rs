@@ -12,7 +12,7 @@ mod arrays;
 mod catalog;
 mod datetime;
 mod ids;
-mod json;
+pub(crate) mod json;
 mod math;
 mod notify;
 mod ordered_set;

@@ -2,19 +2,37 @@
 
 use kalamdb_catalog::{Result, SqlError};
 
-use crate::live::ListenAction;
+use crate::live::{ListenAction, ListenOptions};
 use crate::session::Session;
 use crate::sql::Response;
 use crate::sql::execute::complete;
 use crate::sql::parse::is_query;
 
-pub(crate) fn listen(session: &mut Session, channel: &str) -> Result<Response> {
+pub(crate) fn listen(
+    session: &mut Session,
+    channel: &str,
+    options: ListenOptions,
+    position: Option<u32>,
+) -> Result<Response> {
     session.begin_utility()?;
-    if is_query(channel) {
-        return Err(SqlError::unsupported("LISTEN to a query"));
-    }
-    session.context().announcements().lock().listen(ListenAction::Listen(channel.into()));
+    let action = if is_query(channel) {
+        let prepared = session.app().queries.prepare(session.context(), channel, options);
+        ListenAction::ListenToQuery(channel.into(), prepared.map_err(|error| within(error, channel, position))?)
+    } else {
+        ListenAction::Listen(channel.into())
+    };
+    session.context().announcements().lock().listen(action);
     complete("LISTEN")
+}
+
+/// An error of the query with its place in the statement: the text stands in quotes, in which a quote counts twice.
+fn within(error: SqlError, text: &str, position: Option<u32>) -> SqlError {
+    let inside = error.fields().position;
+    let at = inside.zip(position).map(|(inside, start)| {
+        let before = text.chars().take(inside.saturating_sub(1) as usize);
+        start + inside + before.filter(|c| *c == '"').count() as u32
+    });
+    error.without_position().at(at)
 }
 
 pub(crate) fn unlisten(session: &mut Session, channel: Option<&str>) -> Result<Response> {

@@ -1,15 +1,57 @@
 //! LISTEN, NOTIFY, UNLISTEN.
 
 use datafusion::sql::sqlparser::tokenizer::{Token, TokenWithSpan};
-use kalamdb_catalog::Result;
+use kalamdb_catalog::{Result, SqlError, SqlState};
 
 use super::{Sql, word_of};
+use crate::live::ListenOptions;
+use crate::sql::bind::position;
 use crate::sql::statement::Statement;
 
 impl Sql<'_> {
     pub(super) fn listen(&mut self) -> Result<Statement> {
         self.inner.next_token();
-        Ok(Statement::Listen { channel: self.name()? })
+        let position = position(self.source, self.inner.peek_token().span);
+        let channel = self.name()?;
+        let mut options = ListenOptions::default();
+        if is_query(&channel) && self.take_word("with") {
+            self.listen_options(&mut options)?;
+        }
+        Ok(Statement::Listen { channel, options, position })
+    }
+
+    /// (snapshot = true, since = 7)
+    fn listen_options(&mut self, options: &mut ListenOptions) -> Result<()> {
+        if !self.inner.consume_token(&Token::LParen) {
+            return Err(self.unexpected());
+        }
+        loop {
+            let name = self.name()?;
+            let given = self.inner.consume_token(&Token::Eq);
+            let value = if given { self.set_value()? } else { "true".to_owned() };
+            let invalid = || {
+                let message = format!("invalid value for option \"{name}\": \"{value}\"");
+                SqlError::new(SqlState::INVALID_PARAMETER_VALUE, message)
+            };
+            match name.as_str() {
+                "snapshot" => {
+                    options.snapshot = match value.as_str() {
+                        "true" | "on" | "1" => true,
+                        "false" | "off" | "0" => false,
+                        _ => return Err(invalid()),
+                    };
+                }
+                "since" => options.since = Some(value.parse().map_err(|_| invalid())?),
+                _ => {
+                    let message = format!("unrecognized LISTEN option \"{name}\"");
+                    return Err(SqlError::new(SqlState::SYNTAX_ERROR, message).hint("The options are snapshot and since."));
+                }
+            }
+            if self.inner.consume_token(&Token::Comma) {
+                continue;
+            }
+            return if self.inner.consume_token(&Token::RParen) { Ok(()) } else { Err(self.unexpected()) };
+        }
     }
 
     /// UNLISTEN channel | *

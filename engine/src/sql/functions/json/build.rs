@@ -11,13 +11,13 @@ use crate::types::{ColumnReader, DateStyle, FormatSettings, Value, record, write
 
 /// Writes values as PostgreSQL's datum_to_json does.
 #[derive(Debug)]
-pub(in crate::sql::functions) struct JsonWriter {
+pub(crate) struct JsonWriter {
     fs: FormatSettings,
 }
 
 impl JsonWriter {
     /// Dates in JSON are ISO 8601 whatever DateStyle says.
-    pub(in crate::sql::functions) fn new(fs: &FormatSettings) -> Self {
+    pub(crate) fn new(fs: &FormatSettings) -> Self {
         JsonWriter { fs: FormatSettings { date_style: DateStyle::Iso, ..fs.clone() } }
     }
 
@@ -28,7 +28,7 @@ impl JsonWriter {
     }
 
     /// Appends the value.
-    pub(in crate::sql::functions) fn write(&self, ty: PgType, value: &Value<'_>, out: &mut String) {
+    pub(crate) fn write(&self, ty: PgType, value: &Value<'_>, out: &mut String) {
         match value {
             Value::Null => out.push_str("null"),
             Value::Bool(v) => out.push_str(if *v { "true" } else { "false" }),

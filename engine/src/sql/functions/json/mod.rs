@@ -14,7 +14,7 @@ use super::{CastContext, CastDef, FnDef, OpDef};
 use crate::types::Numeric;
 use crate::types::json::{Json, canonical, parse};
 
-pub(super) use build::JsonWriter;
+pub(crate) use build::JsonWriter;
 
 const ANY: PgType = PgType::ANY;
 const ANYARRAY: PgType = PgType::ANYARRAY;

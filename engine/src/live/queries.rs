@@ -1,0 +1,741 @@
+//! [`LiveQueries`]: every live query, kept up to date from the change log.
+//!
+//! One thread reads what has been committed since it last looked, tells each query of the changes of its tables and hands
+//! what comes of it to the subscriptions. Equal queries are one. It depends on nothing but the log, which the commit writes
+//! anyway: a commit waits for nobody here, and a burst is met as a larger portion.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::Arc;
+use std::thread::JoinHandle;
+
+use futures::TryStreamExt;
+use kalamdb_catalog::{CachedTableData, Catalog, Oid, Result, SqlError, SqlState, TableDefinition};
+use parking_lot::Mutex;
+use tokio::runtime::{Builder, Runtime};
+
+use super::LiveQueryManager;
+use super::diff::compare;
+use super::listener::Listener;
+use super::notification::Notification;
+use super::payload;
+use super::query::{BoundLive, DiffQuery, How, RowChange, RowQuery, bind};
+use super::subscription::{Rows, Subscription, SubscriptionId};
+use crate::limits::{LIVE_QUERIES_MAX, LIVE_RESULT_BYTES_MAX, QUERY_STACK_BYTES};
+use crate::session::{CancelHandle, SessionContext};
+use crate::sql::RowStream;
+use crate::sql::functions::json::JsonWriter;
+use crate::sql::plan::{Engine, StatementContext};
+use crate::storage::catalog_store;
+use crate::txn::TxnManager;
+use crate::types::ColumnReader;
+
+/// Changes that are looked at together.
+const CHANGES_MAX: usize = 10_000;
+/// Their bytes.
+const CHANGE_BYTES_MAX: usize = 16 << 20;
+
+/// The registry of live queries and their subscriptions, and the thread that feeds them.
+pub struct LiveQueries {
+    shared: Arc<Shared>,
+    thread: Mutex<Option<JoinHandle<()>>>,
+}
+
+struct Shared {
+    live: Arc<LiveQueryManager>,
+    txns: Arc<TxnManager>,
+    engine: Arc<Engine>,
+    registry: Mutex<Registry>,
+    /// Bytes kept for all subscriptions.
+    buffered: Arc<AtomicUsize>,
+    next_id: AtomicU64,
+    delivered: AtomicU64,
+}
+
+#[derive(Default)]
+struct Registry {
+    queries: HashMap<QueryKey, Arc<LiveQuery>>,
+    subscriptions: HashMap<SubscriptionId, Arc<Subscription>>,
+    /// Counts changes to the two above.
+    version: u64,
+    /// The newest commit when the first of the subscriptions came.
+    since: u64,
+}
+
+/// Queries with the same key are one.
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
+struct QueryKey {
+    database: Oid,
+    user: String,
+    text: Arc<str>,
+    /// Of the settings that values and names are read by.
+    settings: String,
+}
+
+/// A query and all who listen to it.
+pub(super) struct LiveQuery {
+    key: QueryKey,
+    session: Arc<SessionContext>,
+    state: Mutex<QueryState>,
+    subscriptions: Mutex<HashMap<SubscriptionId, Arc<Subscription>>>,
+}
+
+struct QueryState {
+    bound: Arc<BoundLive>,
+    /// The result of a query that is run again, as of a commit.
+    result: Option<(u64, Rows)>,
+    /// Changes up to this commit are void: the query has been bound anew after it.
+    from: u64,
+    ended: bool,
+}
+
+impl std::fmt::Debug for LiveQuery {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("LiveQuery").field("text", &self.key.text).finish_non_exhaustive()
+    }
+}
+
+impl LiveQuery {
+    pub(super) fn text(&self) -> &Arc<str> {
+        &self.key.text
+    }
+
+    fn bound(&self) -> Arc<BoundLive> {
+        Arc::clone(&self.state.lock().bound)
+    }
+
+    fn subscriptions(&self) -> Vec<Arc<Subscription>> {
+        self.subscriptions.lock().values().cloned().collect()
+    }
+
+    /// A message to all who listen to the query.
+    fn notification(&self, payload: Arc<str>) -> Arc<Notification> {
+        Arc::new(Notification::new(0, Arc::clone(&self.key.text), payload))
+    }
+
+    fn end(&self, reason: &str) {
+        self.state.lock().ended = true;
+        self.subscriptions().iter().for_each(|s| s.end(reason));
+    }
+}
+
+/// How a subscription begins.
+#[derive(Clone, Copy, Default, PartialEq, Eq, Debug)]
+pub struct ListenOptions {
+    /// The rows as they are come first.
+    pub snapshot: bool,
+    /// Go on after this commit.
+    pub since: Option<u64>,
+}
+
+/// A live query that a transaction has listened to, bound and ready to be entered at commit.
+#[derive(Clone)]
+pub struct Prepared {
+    query: Arc<LiveQuery>,
+    pub(crate) options: ListenOptions,
+}
+
+impl std::fmt::Debug for Prepared {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Prepared").field("query", &self.query).field("options", &self.options).finish()
+    }
+}
+
+impl LiveQueries {
+    pub fn open(live: Arc<LiveQueryManager>, txns: Arc<TxnManager>, engine: Arc<Engine>) -> Result<LiveQueries> {
+        let shared = Arc::new(Shared {
+            live,
+            txns,
+            engine,
+            registry: Mutex::default(),
+            buffered: Arc::default(),
+            next_id: AtomicU64::new(1),
+            delivered: AtomicU64::new(0),
+        });
+        let running = Arc::clone(&shared);
+        let failed = |e| SqlError::new(SqlState::INSUFFICIENT_RESOURCES, format!("could not start a thread: {e}"));
+        let runtime = Builder::new_current_thread().enable_all().build().map_err(failed)?;
+        let thread = std::thread::Builder::new()
+            .name("kalamdb-queries".to_owned())
+            .stack_size(QUERY_STACK_BYTES)
+            .spawn(move || Feeder::new(&running, runtime).run());
+        Ok(LiveQueries { shared, thread: Mutex::new(Some(thread.map_err(failed)?)) })
+    }
+
+    /// Ends the thread.
+    pub fn close(&self) {
+        self.shared.live.stop_watching();
+        if let Some(thread) = self.thread.lock().take()
+            && thread.join().is_err()
+        {
+            tracing::error!("the thread of live queries panicked");
+        }
+    }
+
+    /// LISTEN to a query: its errors are told now. 0A000 for what cannot be live, 22023 for a position that is not there yet.
+    pub(crate) fn prepare(
+        &self,
+        session: &SessionContext,
+        text: &str,
+        options: ListenOptions,
+    ) -> Result<Prepared> {
+        if let Some(since) = options.since
+            && since > self.shared.txns.snapshot().0
+        {
+            let message = format!("position {since} is beyond the newest commit, {}", self.shared.txns.snapshot().0);
+            return Err(SqlError::new(SqlState::INVALID_PARAMETER_VALUE, message));
+        }
+        let vars = session.vars();
+        let settings = ["search_path", "TimeZone", "DateStyle", "IntervalStyle", "bytea_output", "extra_float_digits"];
+        let settings = settings.map(|name| vars.get(name).unwrap_or_default()).join("\n");
+        let key = QueryKey { database: session.database, user: session.user.clone(), text: text.into(), settings };
+        let own = Arc::new(session.detached());
+        let bound = bind(&own, text)?;
+        let state = Mutex::new(QueryState { bound: Arc::new(bound), result: None, from: 0, ended: false });
+        Ok(Prepared { query: Arc::new(LiveQuery { key, session: own, state, subscriptions: Mutex::default() }), options })
+    }
+
+    /// Enters a subscription: what is committed from here on is kept for it. 54000 if there are too many.
+    pub(crate) fn subscribe(&self, prepared: &Prepared, listener: &Arc<Listener>) -> Result<Arc<Subscription>> {
+        let shared = &self.shared;
+        let mut registry = shared.registry.lock();
+        if registry.subscriptions.len() >= LIVE_QUERIES_MAX {
+            return Err(SqlError::new(
+                SqlState::PROGRAM_LIMIT_EXCEEDED,
+                format!("more than {LIVE_QUERIES_MAX} live queries"),
+            ));
+        }
+        // Unless it has ended meanwhile, or stands on an older catalog.
+        let known = registry.queries.get(&prepared.query.key).filter(|q| !q.state.lock().ended).cloned();
+        let query = known.unwrap_or_else(|| {
+            registry.queries.insert(prepared.query.key.clone(), Arc::clone(&prepared.query));
+            Arc::clone(&prepared.query)
+        });
+        let id = shared.next_id.fetch_add(1, Ordering::Relaxed);
+        let user = prepared.query.key.user.clone();
+        let again = matches!(query.bound().how, How::Diff(_));
+        let subscription = Arc::new(Subscription::new(
+            id,
+            again,
+            Arc::clone(&query),
+            Arc::clone(listener),
+            user,
+            prepared.options.since,
+            Arc::clone(&shared.buffered),
+        ));
+        query.subscriptions.lock().insert(id, Arc::clone(&subscription));
+        registry.subscriptions.insert(id, Arc::clone(&subscription));
+        registry.version += 1;
+        if registry.subscriptions.len() == 1 {
+            registry.since = shared.txns.snapshot().0;
+        }
+        shared.live.set_watching(true);
+        drop(registry);
+        shared.live.wake_queries();
+        Ok(subscription)
+    }
+
+    /// UNLISTEN, and the end of the session.
+    pub(crate) fn unsubscribe(&self, subscription: &Subscription) {
+        let mut registry = self.shared.registry.lock();
+        let query = &subscription.query;
+        let mut left = query.subscriptions.lock();
+        left.remove(&subscription.id);
+        if left.is_empty() && registry.queries.get(&query.key).is_some_and(|known| Arc::ptr_eq(known, query)) {
+            registry.queries.remove(&query.key);
+        }
+        drop(left);
+        registry.subscriptions.remove(&subscription.id);
+        registry.version += 1;
+        self.shared.live.set_watching(!registry.subscriptions.is_empty());
+    }
+
+    /// Asks for the result of a query that is run again.
+    pub(crate) fn want_result(&self, subscription: &Subscription) {
+        subscription.want_result();
+        self.shared.live.wake_queries();
+    }
+
+    /// KILL LIVE QUERY. False if there is none of this id.
+    pub fn kill(&self, id: u64) -> bool {
+        let found = self.shared.registry.lock().subscriptions.get(&id).cloned();
+        found.map(|s| s.end("killed by an administrator")).is_some()
+    }
+
+    /// system.live_queries
+    pub fn list(&self) -> Vec<Arc<Subscription>> {
+        let mut list: Vec<_> = self.shared.registry.lock().subscriptions.values().cloned().collect();
+        list.sort_by_key(|s| s.id);
+        list
+    }
+
+    /// Changes handed to listeners since the start.
+    pub fn delivered(&self) -> u64 {
+        self.shared.delivered.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn count_delivered(&self, count: usize) {
+        self.shared.delivered.fetch_add(count as u64, Ordering::Relaxed);
+    }
+
+    /// The rows of a query as they are, if they are to be read straight from its table; with their commit.
+    pub(crate) async fn current_rows(&self, subscription: &Subscription) -> Result<Option<(u64, RowStream)>> {
+        let bound = subscription.query.bound();
+        let How::Rows(rows) = &bound.how else { return Ok(None) };
+        let (seq, stream) = self.shared.run(&subscription.query.session, &rows.plan).await?;
+        Ok(Some((seq, stream)))
+    }
+
+    /// The payloads of stored rows of a query's table.
+    pub(crate) fn snapshot_rows<'a>(
+        &self,
+        subscription: &Subscription,
+        seq: u64,
+        rows: impl ExactSizeIterator<Item = &'a [u8]>,
+    ) -> Result<Vec<Arc<str>>> {
+        let bound = subscription.query.bound();
+        let How::Rows(query) = &bound.how else { return Err(SqlError::internal("a query of other rows")) };
+        let shown = query.shown(rows)?;
+        Ok(shown.into_iter().flatten().map(|(key, row)| payload::snapshot(seq, &key, &row)).collect())
+    }
+
+    /// True if the query's result is kept by the thread, which begins a subscription with it.
+    pub(crate) fn is_run_again(&self, subscription: &Subscription) -> bool {
+        matches!(subscription.query.bound().how, How::Diff(_))
+    }
+
+    /// The newest commit.
+    pub(crate) fn newest(&self) -> u64 {
+        self.shared.txns.snapshot().0
+    }
+
+    /// True if no row of a query's tables has changed after one commit and up to another. False too if that is not known.
+    pub(crate) fn is_unchanged(&self, subscription: &Subscription, since: u64, through: u64) -> Result<bool> {
+        let shared = &self.shared;
+        let bound = subscription.query.bound();
+        for table in &bound.tables {
+            if catalog_store::last_change(shared.txns.storage(), &table.definition)? > since {
+                return Ok(false);
+            }
+        }
+        let Some(changes) = shared.txns.changes_since(since)? else { return Ok(false) };
+        for change in changes {
+            let change = change?;
+            if change.seq > through {
+                break;
+            }
+            if bound.tables.iter().any(|t| t.definition.oid == change.table) {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+
+    /// What has been told to one who comes back after a commit: the changes since, up to the newest one, which is given with
+    /// them. None if the log does not reach back, or the tables have been changed.
+    pub(crate) fn replay(&self, subscription: &Subscription, since: u64) -> Result<Option<(u64, Vec<Arc<str>>)>> {
+        let shared = &self.shared;
+        let bound = subscription.query.bound();
+        for table in &bound.tables {
+            if catalog_store::last_change(shared.txns.storage(), &table.definition)? > since {
+                return Ok(None);
+            }
+        }
+        let newest = shared.txns.snapshot().0;
+        let Some(changes) = shared.txns.changes_since(since)? else { return Ok(None) };
+        let mut found = Vec::new();
+        let mut payloads = Vec::new();
+        let mut bytes = 0;
+        for change in changes {
+            let change = change?;
+            if change.seq > newest {
+                break;
+            }
+            if !bound.tables.iter().any(|t| t.definition.oid == change.table) {
+                continue;
+            }
+            match &bound.how {
+                How::Diff(_) => return Ok(None),
+                How::Rows(rows) => {
+                    found.push(RowChange { seq: change.seq, old: change.old, new: change.new });
+                    if found.len() >= CHANGES_MAX {
+                        let rest = last_commit(&mut found);
+                        bytes += told(rows, &found, &mut payloads)?;
+                        found = rest;
+                    }
+                }
+            }
+            if bytes > LIVE_RESULT_BYTES_MAX {
+                return Ok(None);
+            }
+        }
+        if let How::Rows(rows) = &bound.how {
+            told(rows, &found, &mut payloads)?;
+        }
+        Ok(Some((newest, payloads)))
+    }
+}
+
+/// Takes off the changes of the last commit, of which more may come.
+fn last_commit(changes: &mut Vec<RowChange>) -> Vec<RowChange> {
+    let last = changes.last().map_or(0, |c| c.seq);
+    let at = changes.partition_point(|c| c.seq < last);
+    changes.split_off(at)
+}
+
+/// Adds the payloads of changes; their bytes.
+fn told(rows: &RowQuery, changes: &[RowChange], payloads: &mut Vec<Arc<str>>) -> Result<usize> {
+    let events = rows.events(&changes.iter().collect::<Vec<_>>())?;
+    let mut bytes = 0;
+    for (i, event) in events.iter().enumerate() {
+        let last = events.get(i + 1).is_none_or(|next| next.seq != event.seq);
+        let payload = payload::change(event, last);
+        bytes += payload.len();
+        payloads.push(payload);
+    }
+    Ok(bytes)
+}
+
+impl Shared {
+    /// Runs a plan on the newest commit.
+    async fn run(
+        &self,
+        session: &Arc<SessionContext>,
+        plan: &datafusion::logical_expr::LogicalPlan,
+    ) -> Result<(u64, RowStream)> {
+        let txn = self.txns.begin();
+        let statement = Arc::new(StatementContext {
+            session: Arc::clone(session),
+            reader: txn.reader(),
+            locker: txn.locker(),
+            cancel: CancelHandle::default(),
+            columns: Arc::clone(&self.engine.columns),
+            returned: Default::default(),
+            shared: Default::default(),
+            substitutes: Vec::new(),
+        });
+        let seq = txn.snapshot_seq();
+        let rows = self.engine.run(plan, &[], statement).await?;
+        Ok((seq, rows))
+    }
+}
+
+/// The thread.
+struct Feeder<'a> {
+    shared: &'a Shared,
+    runtime: Runtime,
+    /// Everything up to this commit has been handed on.
+    done: u64,
+    catalog: Arc<Catalog>,
+    queries: Vec<Arc<LiveQuery>>,
+    version: u64,
+    routes: Routes,
+}
+
+/// Which queries a change is for.
+#[derive(Default)]
+struct Routes {
+    /// By table: those that look at every change.
+    all: HashMap<Oid, Vec<Arc<LiveQuery>>>,
+    /// By table and column: those that want one value there.
+    equal: HashMap<Oid, HashMap<usize, HashMap<Vec<u8>, Vec<Arc<LiveQuery>>>>>,
+    /// By table: those that are run again.
+    again: HashMap<Oid, Vec<Arc<LiveQuery>>>,
+}
+
+impl Routes {
+    fn new(queries: &[Arc<LiveQuery>]) -> Routes {
+        let mut routes = Routes::default();
+        for query in queries {
+            let bound = query.bound();
+            match &bound.how {
+                How::Diff(_) => {
+                    for table in &bound.tables {
+                        routes.again.entry(table.definition.oid).or_default().push(Arc::clone(query));
+                    }
+                }
+                How::Rows(rows) => {
+                    let oid = rows.table.definition.oid;
+                    let list = match &rows.equal {
+                        Some((column, value)) => {
+                            let columns = routes.equal.entry(oid).or_default();
+                            columns.entry(*column).or_default().entry(value.clone()).or_default()
+                        }
+                        None => routes.all.entry(oid).or_default(),
+                    };
+                    list.push(Arc::clone(query));
+                }
+            }
+        }
+        routes
+    }
+}
+
+impl<'a> Feeder<'a> {
+    fn new(shared: &'a Shared, runtime: Runtime) -> Feeder<'a> {
+        let (done, catalog) = shared.txns.snapshot();
+        Feeder { shared, runtime, done, catalog, queries: Vec::new(), version: 0, routes: Routes::default() }
+    }
+
+    fn run(mut self) {
+        while self.shared.live.watched() {
+            if let Err(error) = self.turn() {
+                tracing::error!(%error, "live queries begin anew");
+                for query in &self.queries {
+                    query.state.lock().result = None;
+                    query.subscriptions().iter().for_each(|s| s.reset("an internal error", None));
+                }
+                self.done = self.shared.txns.snapshot().0;
+            }
+        }
+    }
+
+    /// Hands on what has been committed since the last turn.
+    fn turn(&mut self) -> Result<()> {
+        // Read before the list of queries: whoever comes after it takes his rows from a commit not before this one.
+        let (visible, catalog) = self.shared.txns.snapshot();
+        let fresh = self.look_at_registry();
+        if fresh || !Arc::ptr_eq(&self.catalog, &catalog) {
+            self.look_at_catalog(&catalog, visible);
+            self.catalog = catalog;
+        }
+        if self.queries.is_empty() {
+            self.done = visible;
+            return Ok(());
+        }
+        let mut dirty: HashSet<*const LiveQuery> = HashSet::new();
+        if visible > self.done {
+            self.hand_on(visible, &mut dirty)?;
+            self.done = visible;
+        }
+        for query in self.queries.clone() {
+            self.run_again(&query, dirty.contains(&Arc::as_ptr(&query)));
+        }
+        Ok(())
+    }
+
+    /// True if queries have come or gone.
+    fn look_at_registry(&mut self) -> bool {
+        let registry = self.shared.registry.lock();
+        if registry.version == self.version {
+            return false;
+        }
+        self.version = registry.version;
+        if self.queries.is_empty() {
+            self.done = registry.since;
+        }
+        self.queries = registry.queries.values().cloned().collect();
+        drop(registry);
+        self.routes = Routes::new(&self.queries);
+        true
+    }
+
+    /// Queries over tables that have been changed are bound anew.
+    fn look_at_catalog(&mut self, catalog: &Arc<Catalog>, visible: u64) {
+        let mut changed = false;
+        for query in &self.queries {
+            let bound = query.bound();
+            query.session.set_catalog(Arc::clone(catalog));
+            let now = |t: &Arc<CachedTableData>| catalog.table(t.definition.oid);
+            if bound.relations().all(|t| now(t).is_some_and(|now| Arc::ptr_eq(now, t))) {
+                continue;
+            }
+            changed = true;
+            if bound.relations().any(|t| now(t).is_none()) {
+                query.end("table dropped");
+                continue;
+            }
+            let same_rows = bound.relations().all(|t| now(t).is_some_and(|now| same_rows(&t.definition, &now.definition)));
+            match bind(&query.session, query.text()) {
+                Ok(bound) => {
+                    let columns = match &bound.how {
+                        How::Rows(rows) => rows.columns(),
+                        How::Diff(diff) => diff.names.list(),
+                    };
+                    let mut state = query.state.lock();
+                    state.bound = Arc::new(bound);
+                    if same_rows {
+                        continue;
+                    }
+                    state.result = None;
+                    state.from = visible;
+                    drop(state);
+                    query.subscriptions().iter().for_each(|s| s.reset("table altered", Some(columns.clone())));
+                }
+                Err(error) => query.end(error.message()),
+            }
+        }
+        if changed {
+            self.routes = Routes::new(&self.queries);
+        }
+    }
+
+    /// Reads the log up to a commit.
+    fn hand_on(&mut self, visible: u64, dirty: &mut HashSet<*const LiveQuery>) -> Result<()> {
+        let Some(changes) = self.shared.txns.changes_since(self.done)? else {
+            for query in &self.queries {
+                query.state.lock().result = None;
+                query.subscriptions().iter().for_each(|s| s.reset("the change log does not reach back", None));
+            }
+            return Ok(());
+        };
+        let mut by_table: HashMap<Oid, Vec<RowChange>> = HashMap::new();
+        let (mut count, mut bytes, mut last) = (0, 0, 0);
+        for change in changes {
+            let change = change?;
+            if change.seq > visible {
+                break;
+            }
+            if (count >= CHANGES_MAX || bytes >= CHANGE_BYTES_MAX) && change.seq != last {
+                self.tell(&by_table);
+                by_table.clear();
+                (count, bytes) = (0, 0);
+            }
+            last = change.seq;
+            let oid = change.table;
+            for query in self.routes.again.get(&oid).into_iter().flatten() {
+                let known = query.state.lock().result.as_ref().map_or(0, |(seq, _)| *seq);
+                if change.seq > known {
+                    dirty.insert(Arc::as_ptr(query));
+                }
+            }
+            if self.routes.all.contains_key(&oid) || self.routes.equal.contains_key(&oid) {
+                count += 1;
+                bytes += change.old.as_ref().map_or(0, bytes::Bytes::len) + change.new.as_ref().map_or(0, bytes::Bytes::len);
+                let change = RowChange { seq: change.seq, old: change.old, new: change.new };
+                by_table.entry(oid).or_default().push(change);
+            }
+        }
+        self.tell(&by_table);
+        Ok(())
+    }
+
+    /// Tells queries of the changes of rows of their tables.
+    fn tell(&self, by_table: &HashMap<Oid, Vec<RowChange>>) {
+        for (oid, changes) in by_table {
+            for query in self.routes.all.get(oid).into_iter().flatten() {
+                tell(query, &changes.iter().collect::<Vec<_>>());
+            }
+            let Some(columns) = self.routes.equal.get(oid) else { continue };
+            for (column, values) in columns {
+                let Some(any) = values.values().flatten().next() else { continue };
+                let bound = any.bound();
+                let How::Rows(rows) = &bound.how else { continue };
+                let mut wanted: HashMap<&[u8], Vec<&RowChange>> = HashMap::new();
+                for change in changes {
+                    let mut last: Option<&[u8]> = None;
+                    for row in change.old.iter().chain(&change.new) {
+                        let value = rows.comparable(row, *column).ok().flatten();
+                        let Some((value, _)) = value.and_then(|v| values.get_key_value(&v)) else { continue };
+                        if last != Some(value) {
+                            wanted.entry(value).or_default().push(change);
+                        }
+                        last = Some(value);
+                    }
+                }
+                for (value, changes) in wanted {
+                    for query in values.get(value).into_iter().flatten() {
+                        tell(query, &changes);
+                    }
+                }
+            }
+        }
+    }
+
+    /// Runs a query again if its tables have changed, or somebody waits for its first result.
+    fn run_again(&self, query: &Arc<LiveQuery>, dirty: bool) {
+        let bound = query.bound();
+        let How::Diff(diff) = &bound.how else { return };
+        let before = query.state.lock().result.clone();
+        let waiting: Vec<Arc<Subscription>> =
+            query.subscriptions().into_iter().filter(|s| s.wants_result()).collect();
+        if !dirty && before.is_some() && waiting.is_empty() || query.state.lock().ended {
+            return;
+        }
+        let (seq, rows) = match before.clone().filter(|_| !dirty) {
+            Some(known) => known,
+            None => match self.runtime.block_on(self.result(query, diff)) {
+                Ok(result) => result,
+                Err(error) => return query.end(error.message()),
+            },
+        };
+        if let Some((_, before)) = &before {
+            let events = compare(before, &rows, seq, diff.key.is_none());
+            let count = events.len();
+            let listening = query.subscriptions();
+            for (i, event) in events.iter().enumerate() {
+                let told = query.notification(payload::change(event, i + 1 == count));
+                listening.iter().filter(|s| !s.wants_result()).for_each(|s| s.push(seq, &told));
+            }
+        }
+        query.state.lock().result = Some((seq, Arc::clone(&rows)));
+        waiting.iter().for_each(|s| s.begin_with(seq, Arc::clone(&rows)));
+    }
+
+    /// The result as of the newest commit.
+    async fn result(&self, query: &LiveQuery, diff: &DiffQuery) -> Result<(u64, Rows)> {
+        let (seq, mut stream) = self.shared.run(&query.session, &diff.plan).await?;
+        let writer = JsonWriter::new(&query.session.format());
+        let mut rows = Vec::new();
+        let mut bytes = 0;
+        while let Some(batch) = stream.try_next().await? {
+            let columns: Vec<ColumnReader<'_>> = batch.columns()[..diff.types.len()]
+                .iter()
+                .zip(&diff.types)
+                .map(|(array, ty)| ColumnReader::new(array, *ty))
+                .collect();
+            for at in 0..batch.num_rows() {
+                let values = diff.types.iter().zip(&columns).map(|(ty, column)| (*ty, column.value(at)));
+                let row = payload::object(&diff.names, &writer, values);
+                let key = match &diff.key {
+                    Some((key, names)) => {
+                        let values = key.iter().map(|i| (diff.types[*i], columns[*i].value(at)));
+                        payload::object(names, &writer, values)
+                    }
+                    None => row.clone(),
+                };
+                bytes += key.len() + row.len();
+                rows.push((key, row));
+            }
+            if bytes > LIVE_RESULT_BYTES_MAX {
+                let message = format!("the result of a live query is larger than {LIVE_RESULT_BYTES_MAX} bytes");
+                return Err(SqlError::new(SqlState::PROGRAM_LIMIT_EXCEEDED, message));
+            }
+        }
+        Ok((seq, Arc::new(rows)))
+    }
+}
+
+/// True if a table has the same rows as before, in the same form: an index has been made, say.
+fn same_rows(before: &TableDefinition, after: &TableDefinition) -> bool {
+    let key = |t: &TableDefinition| t.primary_key.as_ref().map(|key| key.columns.clone());
+    before.storage == after.storage
+        && before.columns == after.columns
+        && before.kind == after.kind
+        && key(before) == key(after)
+}
+
+/// Tells a query of changes, in commit order.
+fn tell(query: &Arc<LiveQuery>, changes: &[&RowChange]) {
+    let bound = query.bound();
+    let How::Rows(rows) = &bound.how else { return };
+    let from = match &*query.state.lock() {
+        QueryState { ended: true, .. } => return,
+        state => state.from,
+    };
+    // In commit order.
+    let changes = &changes[changes.partition_point(|change| change.seq <= from)..];
+    let events = match rows.events(changes) {
+        Ok(events) => events,
+        Err(error) => return query.end(error.message()),
+    };
+    if events.is_empty() {
+        return;
+    }
+    let listening = query.subscriptions();
+    for (i, event) in events.iter().enumerate() {
+        let last = events.get(i + 1).is_none_or(|next| next.seq != event.seq);
+        let told = query.notification(payload::change(event, last));
+        listening.iter().for_each(|s| s.push(event.seq, &told));
+    }
+}
