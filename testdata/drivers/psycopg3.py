@@ -1,5 +1,6 @@
-"""psycopg 3: server-side parameters in text and binary, COPY, pipeline, cancel."""
+"""psycopg 3: server-side parameters in text and binary, COPY, pipeline, cancel, notifications."""
 
+import json
 import threading
 import time
 from datetime import date, datetime, time as clock, timedelta, timezone
@@ -9,7 +10,9 @@ from uuid import UUID
 import psycopg
 from psycopg.types.json import Json, Jsonb
 
-from checks import DATABASE, HOST, PORT, USER, equal
+from checks import (
+    DATABASE, HOST, LIVE_CHANGES, LIVE_EVENTS, LIVE_QUERY, LIVE_TABLE, PATIENCE_S, PORT, USER, equal, has_live_queries, live,
+)
 
 UTC = timezone.utc
 VALUES = [
@@ -192,6 +195,51 @@ def cancel(connection):
     connection.commit()
 
 
+def notifications():
+    settings = {"host": HOST, "port": PORT, "user": USER, "dbname": DATABASE, "autocommit": True}
+
+    def told(listener, count):
+        return list(listener.notifies(timeout=PATIENCE_S, stop_after=count))
+
+    with psycopg.connect(**settings) as listener, psycopg.connect(**settings) as other:
+        listener.execute("LISTEN drv_psycopg")
+        with other.transaction(force_rollback=True):
+            other.execute("NOTIFY drv_psycopg, 'rolled back'")
+        with other.transaction():
+            other.execute("NOTIFY drv_psycopg, 'naïve 🐘'")
+            other.execute("SELECT pg_notify('drv_psycopg', %s)", ["x" * 7999])
+        pid = other.info.backend_pid
+        expected = [("drv_psycopg", "naïve 🐘", pid), ("drv_psycopg", "x" * 7999, pid)]
+        equal("notifications", [(n.channel, n.payload, n.pid) for n in told(listener, 2)], expected)
+        if not has_live_queries(listener.execute("SELECT version()").fetchone()[0]):
+            return
+        table = "drv_psycopg_live"
+        query = LIVE_QUERY.format(table)
+        other.execute(f"DROP TABLE IF EXISTS {table}")
+        other.execute(LIVE_TABLE.format(table))
+        other.execute(f"INSERT INTO {table} VALUES (0, 7, 'before')")
+        listener.execute(f'LISTEN "{query}" WITH (snapshot = true)')
+        snapshot = told(listener, 2)
+        row = {"id": 0, "body": "before"}
+        live("live query: snapshot", [n.payload for n in snapshot], [{"op": "snapshot", "key": {"id": 0}, "new": row}, {"op": "ready"}])
+        other.execute(f"DELETE FROM {table}")
+        for change in LIVE_CHANGES:
+            other.execute(change.format(table))
+        gone = {"op": "delete", "key": {"id": 0}, "old": row, "last": True}
+        changes = told(listener, 4)
+        live("live query: changes", [n.payload for n in changes], [gone, *LIVE_EVENTS])
+        equal("live query: channel", {n.channel for n in snapshot + changes}, {query})
+        listener.execute(f'UNLISTEN "{query}"')
+        other.execute(f"INSERT INTO {table} VALUES (3, 7, 'unheard')")
+        other.execute("NOTIFY drv_psycopg, 'after'")
+        equal("live query: ended", [n.payload for n in told(listener, 1)], ["after"])
+        listener.execute(f'LISTEN "{query}" WITH (since = {json.loads(changes[0].payload)["seq"]})')
+        missed = {"op": "insert", "key": {"id": 3}, "new": {"id": 3, "body": "unheard"}, "last": True}
+        live("live query: since", [n.payload for n in told(listener, 5)], [*LIVE_EVENTS, missed, {"op": "ready"}])
+        other.execute(f"DROP TABLE {table}")
+        equal("live query: table dropped", [json.loads(n.payload)["op"] for n in told(listener, 1)], ["reset"])
+
+
 def main():
     with psycopg.connect(host=HOST, port=PORT, user=USER, dbname=DATABASE, options="-c TimeZone=UTC") as connection:
         equal("server version", connection.info.server_version // 10000, 15)
@@ -201,6 +249,7 @@ def main():
             check(connection)
         connection.execute("DROP TABLE drv_psycopg")
         connection.execute("DROP TABLE drv_psycopg_copy")
+    notifications()
 
 
 main()

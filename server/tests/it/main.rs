@@ -10,6 +10,7 @@ mod client;
 mod files;
 mod history;
 mod isolation;
+mod live;
 mod ops;
 mod script;
 mod sql;
