@@ -25,7 +25,7 @@ pub struct AppContext {
     pub txns: Arc<TxnManager>,
     pub engine: Arc<Engine>,
     pub live: Arc<LiveQueryManager>,
-    pub queries: LiveQueries,
+    pub queries: Arc<LiveQueries>,
     /// Microseconds since 1970.
     pub started_at: i64,
     next_oid: AtomicU32,
@@ -66,7 +66,7 @@ impl AppContext {
         storage.drop_unreferenced(&referenced)?;
         let columns = Arc::new(ColumnCache::new(settings.column_cache_bytes));
         let engine = Arc::new(Engine::new(settings.query_memory_bytes, &settings.data_dir.join("spill"), columns)?);
-        let queries = LiveQueries::open(Arc::clone(&live), Arc::clone(&txns), Arc::clone(&engine))?;
+        let queries = Arc::new(LiveQueries::open(Arc::clone(&live), Arc::clone(&txns), Arc::clone(&engine))?);
         Ok(Arc::new(AppContext {
             node_id: settings.node_id.clone(),
             settings,

@@ -1,4 +1,4 @@
-// pgjdbc: server-prepared statements (text first, binary once prepared), batches, fetch size, COPY, cancel, metadata.
+// pgjdbc: server-prepared statements (text first, binary once prepared), batches, fetch size, COPY, cancel, metadata, notifications.
 import java.io.StringReader;
 import java.io.StringWriter;
 import java.math.BigDecimal;
@@ -6,6 +6,7 @@ import java.sql.*;
 import java.time.*;
 import java.util.*;
 import org.postgresql.PGConnection;
+import org.postgresql.PGNotification;
 import org.postgresql.PGStatement;
 import org.postgresql.copy.CopyManager;
 import org.postgresql.util.PGobject;
@@ -239,9 +240,69 @@ public class Jdbc {
         equal("usable after cancel", one(c, "SELECT 2"), 2);
     }
 
+    // The next `count` notifications, waiting a bounded time for them.
+    static List<PGNotification> told(Connection listener, int count) throws Exception {
+        List<PGNotification> found = new ArrayList<>();
+        long deadline = System.nanoTime() + 20_000_000_000L;
+        while (found.size() < count && System.nanoTime() < deadline) {
+            PGNotification[] some = listener.unwrap(PGConnection.class).getNotifications(500);
+            if (some != null) found.addAll(List.of(some));
+        }
+        return found;
+    }
+
+    // What is told of a live query, without the positions.
+    static List<String> payloads(List<PGNotification> told) {
+        return told.stream().map(n -> n.getParameter().replaceFirst(",\"seq\":\\d+", "")).toList();
+    }
+
+    static void notifications(Connection c) throws Exception {
+        try (Connection other = connect(""); Statement listen = c.createStatement(); Statement s = other.createStatement()) {
+            listen.execute("LISTEN drv_jdbc");
+            other.setAutoCommit(false);
+            s.execute("NOTIFY drv_jdbc, 'rolled back'");
+            other.rollback();
+            s.execute("NOTIFY drv_jdbc, 'first'");
+            s.execute("SELECT pg_notify('drv_jdbc', 'naïve \uD83D\uDC18')");
+            other.commit();
+            other.setAutoCommit(true);
+            int pid = other.unwrap(PGConnection.class).getBackendPID();
+            List<List<Object>> found = new ArrayList<>();
+            for (PGNotification n : told(c, 2)) found.add(List.of(n.getName(), n.getParameter(), n.getPID()));
+            equal("notifications", found, List.of(List.of("drv_jdbc", "first", pid), List.of("drv_jdbc", "naïve \uD83D\uDC18", pid)));
+            if (one(c, "SELECT version()").toString().contains("KalamDB")) {
+                live(c, listen, s);
+            } else {
+                System.out.println("SKIPPED - live query: PostgreSQL has none");
+            }
+            listen.execute("UNLISTEN *");
+        }
+    }
+
+    static void live(Connection c, Statement listen, Statement s) throws Exception {
+        String query = "SELECT id, body FROM drv_jdbc_live WHERE room = 7";
+        s.execute("DROP TABLE IF EXISTS drv_jdbc_live");
+        s.execute("CREATE TABLE drv_jdbc_live (id integer PRIMARY KEY, room integer, body text)");
+        listen.execute("LISTEN \"" + query + "\"");
+        s.execute("INSERT INTO drv_jdbc_live VALUES (1, 7, 'first'), (2, 8, 'elsewhere')");
+        s.execute("UPDATE drv_jdbc_live SET body = NULL");
+        s.execute("DELETE FROM drv_jdbc_live");
+        List<PGNotification> told = told(c, 4);
+        equal("live query", payloads(told), List.of(
+            "{\"op\":\"ready\"}",
+            "{\"op\":\"insert\",\"key\":{\"id\":1},\"new\":{\"id\":1,\"body\":\"first\"},\"last\":true}",
+            "{\"op\":\"update\",\"key\":{\"id\":1},\"new\":{\"id\":1,\"body\":null},\"old\":{\"id\":1,\"body\":\"first\"},\"last\":true}",
+            "{\"op\":\"delete\",\"key\":{\"id\":1},\"old\":{\"id\":1,\"body\":null},\"last\":true}"));
+        equal("live query: channel", told.stream().map(PGNotification::getName).distinct().toList(), List.of(query));
+        listen.execute("UNLISTEN \"" + query + "\"");
+        s.execute("DROP TABLE drv_jdbc_live");
+        s.execute("NOTIFY drv_jdbc, 'after'");
+        equal("live query: ended", payloads(told(c, 1)), List.of("after"));
+    }
+
     public static void main(String[] arguments) throws Exception {
         TimeZone.setDefault(TimeZone.getTimeZone("UTC"));
-        Check[] checks = {Jdbc::types, Jdbc::statements, Jdbc::metadata, Jdbc::copy, Jdbc::transactions, Jdbc::cancel};
+        Check[] checks = {Jdbc::types, Jdbc::statements, Jdbc::metadata, Jdbc::copy, Jdbc::transactions, Jdbc::cancel, Jdbc::notifications};
         for (String options : new String[] {"", "&preferQueryMode=simple"}) {
             try (Connection c = connect(options)) {
                 System.out.println("# " + (options.isEmpty() ? "extended protocol" : "simple protocol"));

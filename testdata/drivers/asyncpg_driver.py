@@ -1,14 +1,15 @@
-"""asyncpg: binary protocol only, named prepared statements, cursors, COPY, and its own type look-ups."""
+"""asyncpg: binary protocol only, named prepared statements, cursors, COPY, its own type look-ups, listeners."""
 
 import asyncio
 import io
+import json
 from datetime import date, datetime, time as clock, timedelta, timezone
 from decimal import Decimal
 from uuid import UUID
 
 import asyncpg
 
-from checks import DATABASE, HOST, PORT, USER, equal
+from checks import DATABASE, HOST, PATIENCE_S, PORT, USER, Live, equal
 
 UTC = timezone.utc
 VALUES = [
@@ -112,11 +113,55 @@ async def pool():
         equal("pool", await asyncio.gather(*(one(i) for i in range(20))), [2 * i for i in range(20)])
 
 
+async def notifications(connection):
+    listener = await asyncpg.connect(host=HOST, port=PORT, user=USER, database=DATABASE)
+    queue = asyncio.Queue()
+
+    def callback(_, pid, channel, payload):
+        queue.put_nowait((pid, channel, payload))
+
+    async def told():
+        return await asyncio.wait_for(queue.get(), PATIENCE_S)
+
+    await listener.add_listener("drv_asyncpg", callback)
+    async with connection.transaction():
+        await connection.execute("NOTIFY drv_asyncpg, 'first'")
+        await connection.execute("SELECT pg_notify('drv_asyncpg', $1)", "naïve 🐘")
+    pid = connection.get_server_pid()
+    expected = [(pid, "drv_asyncpg", "first"), (pid, "drv_asyncpg", "naïve 🐘")]
+    equal("notifications", [await told(), await told()], expected)
+    if Live.exists(await connection.fetchval("SELECT version()")):
+        live = Live("drv_asyncpg_live")
+        await connection.execute("DROP TABLE IF EXISTS drv_asyncpg_live")
+        await connection.execute(live.create)
+        await listener.add_listener(live.query, callback)
+        # asyncpg knows the callback only once LISTEN has returned and drops what came before it. Saying LISTEN again
+        # begins the query again: with all that there is to tell, behind what the first may have told.
+        await connection.execute("INSERT INTO drv_asyncpg_live VALUES (0, 7, 'before')")
+        await listener.execute(f'LISTEN "{live.query}" WITH (snapshot = true)')
+        while json.loads((first := await told())[2])["op"] != "snapshot":
+            pass
+        for change in ["DELETE FROM drv_asyncpg_live", *live.changes]:
+            await connection.execute(change)
+        found = [first] + [await told() for _ in range(5)]
+        row = {"id": 0, "body": "before"}
+        snapshot = [{"op": "snapshot", "key": {"id": 0}, "new": row}, {"op": "ready"}]
+        gone = {"op": "delete", "key": {"id": 0}, "old": row, "last": True}
+        live.equal("live query", [payload for _, _, payload in found], [*snapshot, gone, *live.events])
+        equal("live query: channel", {channel for _, channel, _ in found}, {live.query})
+        await listener.remove_listener(live.query, callback)
+        equal("live query: ended", await listener.fetch("SELECT pg_listening_channels()"), [("drv_asyncpg",)])
+        await connection.execute("DROP TABLE drv_asyncpg_live")
+    await listener.reset()
+    equal("listeners after a reset", await listener.fetch("SELECT pg_listening_channels()"), [])
+    await listener.close()
+
+
 async def main():
     connection = await asyncpg.connect(host=HOST, port=PORT, user=USER, database=DATABASE)
     equal("server version", connection.get_server_version().major, 15)
     await connection.execute("DROP TABLE IF EXISTS drv_asyncpg")
-    for check in (types, statements, copy, transactions, cancel):
+    for check in (types, statements, copy, transactions, cancel, notifications):
         await check(connection)
     await connection.reset()
     await pool()

@@ -1,11 +1,11 @@
-// node-postgres (pg): simple and named statements, text and binary results, COPY streams, a cursor stream, a pool.
+// node-postgres (pg): simple and named statements, text and binary results, COPY streams, a cursor stream, a pool, notifications.
 'use strict'
 const { pipeline } = require('node:stream/promises')
 const { Readable } = require('node:stream')
-const { Client, Pool } = require('pg')
+const { Client, Pool, escapeIdentifier } = require('pg')
 const { from: copyFrom, to: copyTo } = require('pg-copy-streams')
 const QueryStream = require('pg-query-stream')
-const { settings, equal, failure } = require('./checks.js')
+const { settings, equal, failure, Inbox, live, hasLive, liveEqual } = require('./checks.js')
 
 // type, parameter, result
 const TEXT = [
@@ -107,12 +107,39 @@ async function cancel(client, pool) {
   equal('usable after cancel', (await client.query('SELECT 2 AS v')).rows, [{ v: 2 }])
 }
 
+async function notifications(client, pool) {
+  const listener = new Client(settings)
+  const inbox = new Inbox()
+  listener.on('notification', inbox.push)
+  await listener.connect()
+  await listener.query('LISTEN drv_pg')
+  await client.query("BEGIN; NOTIFY drv_pg, 'rolled back'; ROLLBACK; NOTIFY drv_pg, 'first'")
+  await client.query('SELECT pg_notify($1, $2)', ['drv_pg', 'naïve 🐘'])
+  const found = (await inbox.next(2)).map((n) => [n.channel, n.payload, n.processId])
+  equal('notifications', found, [['drv_pg', 'first', client.processID], ['drv_pg', 'naïve 🐘', client.processID]])
+  if (hasLive((await client.query('SELECT version() AS v')).rows[0].v)) {
+    const { create, query, changes, events } = live('drv_pg_live')
+    await client.query('DROP TABLE IF EXISTS drv_pg_live')
+    await client.query(create)
+    await listener.query(`LISTEN ${escapeIdentifier(query)}`)
+    for (const change of changes) await pool.query(change)
+    const told = await inbox.next(1 + events.length)
+    liveEqual('live query', told.map((n) => n.payload), [{ op: 'ready' }, ...events])
+    equal('live query: channel', told.map((n) => n.channel), told.map(() => query))
+    await listener.query(`UNLISTEN ${escapeIdentifier(query)}`)
+    await client.query('DROP TABLE drv_pg_live')
+    await client.query("NOTIFY drv_pg, 'after'")
+    equal('live query: ended', (await inbox.next(1))[0].payload, 'after')
+  }
+  await listener.end()
+}
+
 async function main() {
   const client = new Client(settings)
   const pool = new Pool({ ...settings, max: 4 })
   await client.connect()
   await client.query('DROP TABLE IF EXISTS drv_pg')
-  for (const check of [types, statements, copy, transactions, cancel]) await check(client, pool)
+  for (const check of [types, statements, copy, transactions, cancel, notifications]) await check(client, pool)
   const batch = await Promise.all([...Array(40).keys()].map((i) => pool.query('SELECT $1::int AS v', [i])))
   equal('pool', batch.map((r) => r.rows[0].v), [...Array(40).keys()])
   await client.query('DROP TABLE drv_pg')

@@ -1,9 +1,9 @@
-// postgres.js: pipelined prepared statements whose parameter types come from Describe, its array type look-up, COPY.
+// postgres.js: pipelined prepared statements whose parameter types come from Describe, its array type look-up, COPY, listen.
 'use strict'
 const { pipeline } = require('node:stream/promises')
 const { Readable } = require('node:stream')
 const postgres = require('postgres')
-const { settings, equal, failure } = require('./checks.js')
+const { settings, equal, failure, Inbox, live, hasLive, liveEqual } = require('./checks.js')
 
 const VALUES = [
   ['boolean', true, true],
@@ -85,10 +85,32 @@ async function cancel(sql) {
   equal('usable after cancel', [...(await sql`SELECT 2 AS v`)], [{ v: 2 }])
 }
 
+// postgres.js listens on a connection of its own, quotes the channel, and tells the payload only.
+async function notifications(sql) {
+  const inbox = new Inbox()
+  const { unlisten } = await sql.listen('drv_postgres', inbox.push)
+  await sql.notify('drv_postgres', 'naïve 🐘')
+  await sql.begin((tx) => [tx`NOTIFY drv_postgres, 'one'`, tx`NOTIFY drv_postgres, 'two'`])
+  equal('notifications', await inbox.next(3), ['naïve 🐘', 'one', 'two'])
+  if (hasLive((await sql`SELECT version() AS v`)[0].v)) {
+    const { create, query, changes, events } = live('drv_postgres_live')
+    await sql`DROP TABLE IF EXISTS drv_postgres_live`
+    await sql.unsafe(create)
+    const subscription = await sql.listen(query, inbox.push)
+    for (const change of changes) await sql.unsafe(change)
+    liveEqual('live query', await inbox.next(1 + events.length), [{ op: 'ready' }, ...events])
+    await subscription.unlisten()
+    await sql`DROP TABLE drv_postgres_live`
+    await sql.notify('drv_postgres', 'after')
+    equal('live query: ended', await inbox.next(1), ['after'])
+  }
+  await unlisten()
+}
+
 async function main() {
   const sql = postgres({ ...settings, max: 2, onnotice: () => {} })
   await sql`DROP TABLE IF EXISTS drv_postgres`
-  for (const check of [types, statements, copy, transactions, cancel]) await check(sql)
+  for (const check of [types, statements, copy, transactions, cancel, notifications]) await check(sql)
   await sql`DROP TABLE drv_postgres`
   await sql.end()
 }

@@ -84,5 +84,30 @@ SELEC 1;
 SELECT 'abc'::integer;
 SELECT 1 \; SELECT 2;
 
+\echo == notifications
+LISTEN drv_psql;
+LISTEN "drv psql";
+SELECT pg_listening_channels() AS channel ORDER BY 1;
+NOTIFY drv_psql;
+NOTIFY Drv_Psql, 'with a payload';
+SELECT pg_notify('drv psql', 'by the function');
+BEGIN;
+NOTIFY drv_psql, 'twice is once';
+NOTIFY drv_psql, 'twice is once';
+SAVEPOINT s;
+NOTIFY drv_psql, 'rolled back';
+ROLLBACK TO s;
+SELECT 'not yet' AS told;
+COMMIT;
+BEGIN;
+NOTIFY drv_psql, 'rolled back';
+ROLLBACK;
+UNLISTEN drv_psql;
+NOTIFY drv_psql, 'unheard';
+UNLISTEN *;
+NOTIFY "drv psql", 'unheard';
+SELECT pg_notify('', 'no channel');
+SELECT pg_notify('drv_psql', repeat('x', 8000));
+
 \echo == done
 DROP SCHEMA drv_psql CASCADE;

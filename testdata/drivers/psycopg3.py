@@ -10,9 +10,7 @@ from uuid import UUID
 import psycopg
 from psycopg.types.json import Json, Jsonb
 
-from checks import (
-    DATABASE, HOST, LIVE_CHANGES, LIVE_EVENTS, LIVE_QUERY, LIVE_TABLE, PATIENCE_S, PORT, USER, equal, has_live_queries, live,
-)
+from checks import DATABASE, HOST, PATIENCE_S, PORT, USER, Live, equal
 
 UTC = timezone.utc
 VALUES = [
@@ -211,32 +209,30 @@ def notifications():
         pid = other.info.backend_pid
         expected = [("drv_psycopg", "naïve 🐘", pid), ("drv_psycopg", "x" * 7999, pid)]
         equal("notifications", [(n.channel, n.payload, n.pid) for n in told(listener, 2)], expected)
-        if not has_live_queries(listener.execute("SELECT version()").fetchone()[0]):
+        if not Live.exists(listener.execute("SELECT version()").fetchone()[0]):
             return
-        table = "drv_psycopg_live"
-        query = LIVE_QUERY.format(table)
-        other.execute(f"DROP TABLE IF EXISTS {table}")
-        other.execute(LIVE_TABLE.format(table))
-        other.execute(f"INSERT INTO {table} VALUES (0, 7, 'before')")
-        listener.execute(f'LISTEN "{query}" WITH (snapshot = true)')
+        live = Live("drv_psycopg_live")
+        other.execute("DROP TABLE IF EXISTS drv_psycopg_live")
+        other.execute(live.create)
+        other.execute("INSERT INTO drv_psycopg_live VALUES (0, 7, 'before')")
+        listener.execute(f'LISTEN "{live.query}" WITH (snapshot = true)')
         snapshot = told(listener, 2)
         row = {"id": 0, "body": "before"}
-        live("live query: snapshot", [n.payload for n in snapshot], [{"op": "snapshot", "key": {"id": 0}, "new": row}, {"op": "ready"}])
-        other.execute(f"DELETE FROM {table}")
-        for change in LIVE_CHANGES:
-            other.execute(change.format(table))
-        gone = {"op": "delete", "key": {"id": 0}, "old": row, "last": True}
+        live.equal("live query: snapshot", [n.payload for n in snapshot], [{"op": "snapshot", "key": {"id": 0}, "new": row}, {"op": "ready"}])
+        for change in ["DELETE FROM drv_psycopg_live", *live.changes]:
+            other.execute(change)
         changes = told(listener, 4)
-        live("live query: changes", [n.payload for n in changes], [gone, *LIVE_EVENTS])
-        equal("live query: channel", {n.channel for n in snapshot + changes}, {query})
-        listener.execute(f'UNLISTEN "{query}"')
-        other.execute(f"INSERT INTO {table} VALUES (3, 7, 'unheard')")
+        gone = {"op": "delete", "key": {"id": 0}, "old": row, "last": True}
+        live.equal("live query: changes", [n.payload for n in changes], [gone, *live.events])
+        equal("live query: channel", {n.channel for n in snapshot + changes}, {live.query})
+        listener.execute(f'UNLISTEN "{live.query}"')
+        other.execute("INSERT INTO drv_psycopg_live VALUES (3, 7, 'unheard')")
         other.execute("NOTIFY drv_psycopg, 'after'")
         equal("live query: ended", [n.payload for n in told(listener, 1)], ["after"])
-        listener.execute(f'LISTEN "{query}" WITH (since = {json.loads(changes[0].payload)["seq"]})')
+        listener.execute(f'LISTEN "{live.query}" WITH (since = {json.loads(changes[0].payload)["seq"]})')
         missed = {"op": "insert", "key": {"id": 3}, "new": {"id": 3, "body": "unheard"}, "last": True}
-        live("live query: since", [n.payload for n in told(listener, 5)], [*LIVE_EVENTS, missed, {"op": "ready"}])
-        other.execute(f"DROP TABLE {table}")
+        live.equal("live query: since", [n.payload for n in told(listener, 5)], [*live.events, missed, {"op": "ready"}])
+        other.execute("DROP TABLE drv_psycopg_live")
         equal("live query: table dropped", [json.loads(n.payload)["op"] for n in told(listener, 1)], ["reset"])
 
 

@@ -71,6 +71,7 @@ pub enum VirtualId {
     PgTimezoneNames,
     PgType,
     PgUser,
+    SystemLiveQueries,
     SystemStats,
 }
 

@@ -31,4 +31,10 @@ pub(super) static TABLES: &[BuiltinTable] = &[
     table(13330, 13331, "stats", 'v', Virtual(VirtualId::SystemStats), &[
         col("metric_name", PgType::TEXT), col("metric_value", PgType::TEXT),
     ]),
+    table(13340, 13341, "live_queries", 'v', Virtual(VirtualId::SystemLiveQueries), &[
+        col("id", PgType::INT8), col("pid", PgType::INT4), col("user_name", PgType::TEXT), col("query", PgType::TEXT),
+        opt("since", PgType::INT8), col("delivered_seq", PgType::INT8), col("lag", PgType::INT8),
+        col("waiting_changes", PgType::INT8), col("waiting_bytes", PgType::INT8), col("resets", PgType::INT8),
+        col("created_at", PgType::TIMESTAMPTZ),
+    ]),
 ];

@@ -29,7 +29,7 @@ pub use listener::Listener;
 pub use notification::{AnnouncementMark, Announcements, ListenAction, Notification, Notifies};
 pub(crate) use payload::{ready, reset, snapshot};
 pub use queries::Prepared;
-pub use queries::{ListenOptions, LiveQueries};
+pub use queries::{ListenOptions, LiveCounts, LiveQueries};
 use queue::{ListenerId, Queue};
 pub(crate) use subscription::{Rows, Taken};
 pub use subscription::Subscription;
@@ -237,6 +237,11 @@ impl LiveQueryManager {
     /// pg_notification_queue_usage: 0 to 1.
     pub fn queue_usage(&self) -> f64 {
         self.queue.usage()
+    }
+
+    /// How many sessions listen, or have listened.
+    pub fn listeners(&self) -> usize {
+        self.listeners.len()
     }
 
     fn run(&self) {

@@ -5,7 +5,7 @@
 //! anyway: a commit waits for nobody here, and a burst is met as a larger portion.
 
 use std::collections::{HashMap, HashSet};
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::Arc;
 use std::thread::JoinHandle;
 
@@ -20,7 +20,7 @@ use super::listener::Listener;
 use super::notification::Notification;
 use super::payload;
 use super::query::{BoundLive, DiffQuery, How, RowChange, RowQuery, bind};
-use super::subscription::{Rows, Subscription, SubscriptionId};
+use super::subscription::{Rows, Subscription, SubscriptionId, Totals};
 use crate::limits::{LIVE_QUERIES_MAX, LIVE_RESULT_BYTES_MAX, QUERY_STACK_BYTES};
 use crate::session::{CancelHandle, SessionContext};
 use crate::sql::RowStream;
@@ -41,15 +41,34 @@ pub struct LiveQueries {
     thread: Mutex<Option<JoinHandle<()>>>,
 }
 
+impl std::fmt::Debug for LiveQueries {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("LiveQueries").finish_non_exhaustive()
+    }
+}
+
 struct Shared {
     live: Arc<LiveQueryManager>,
     txns: Arc<TxnManager>,
     engine: Arc<Engine>,
     registry: Mutex<Registry>,
-    /// Bytes kept for all subscriptions.
-    buffered: Arc<AtomicUsize>,
+    totals: Arc<Totals>,
     next_id: AtomicU64,
-    delivered: AtomicU64,
+    /// The last commit that queries have been told of.
+    done: AtomicU64,
+}
+
+/// For `system.stats`.
+#[derive(Clone, Copy, Debug)]
+pub struct LiveCounts {
+    /// Equal ones are one.
+    pub queries: u64,
+    pub subscriptions: u64,
+    pub delivered: u64,
+    pub resets: u64,
+    /// Commits that queries have not been told of yet.
+    pub lag: u64,
+    pub waiting_bytes: u64,
 }
 
 #[derive(Default)]
@@ -148,9 +167,9 @@ impl LiveQueries {
             txns,
             engine,
             registry: Mutex::default(),
-            buffered: Arc::default(),
+            totals: Arc::default(),
             next_id: AtomicU64::new(1),
-            delivered: AtomicU64::new(0),
+            done: AtomicU64::new(0),
         });
         let running = Arc::clone(&shared);
         let failed = |e| SqlError::new(SqlState::INSUFFICIENT_RESOURCES, format!("could not start a thread: {e}"));
@@ -221,7 +240,7 @@ impl LiveQueries {
             Arc::clone(listener),
             user,
             prepared.options.since,
-            Arc::clone(&shared.buffered),
+            Arc::clone(&shared.totals),
         ));
         query.subscriptions.lock().insert(id, Arc::clone(&subscription));
         registry.subscriptions.insert(id, Arc::clone(&subscription));
@@ -269,13 +288,24 @@ impl LiveQueries {
         list
     }
 
-    /// Changes handed to listeners since the start.
-    pub fn delivered(&self) -> u64 {
-        self.shared.delivered.load(Ordering::Relaxed)
+    pub fn counts(&self) -> LiveCounts {
+        let shared = &self.shared;
+        let registry = shared.registry.lock();
+        let (queries, subscriptions) = (registry.queries.len() as u64, registry.subscriptions.len() as u64);
+        drop(registry);
+        let behind = self.newest().saturating_sub(shared.done.load(Ordering::Relaxed));
+        LiveCounts {
+            queries,
+            subscriptions,
+            delivered: shared.totals.delivered.load(Ordering::Relaxed),
+            resets: shared.totals.resets.load(Ordering::Relaxed),
+            lag: if queries == 0 { 0 } else { behind },
+            waiting_bytes: shared.totals.bytes.load(Ordering::Relaxed) as u64,
+        }
     }
 
     pub(crate) fn count_delivered(&self, count: usize) {
-        self.shared.delivered.fetch_add(count as u64, Ordering::Relaxed);
+        self.shared.totals.delivered.fetch_add(count as u64, Ordering::Relaxed);
     }
 
     /// The rows of a query as they are, if they are to be read straight from its table; with their commit.
@@ -487,6 +517,7 @@ impl<'a> Feeder<'a> {
                 }
                 self.done = self.shared.txns.snapshot().0;
             }
+            self.shared.done.store(self.done, Ordering::Relaxed);
         }
     }
 

@@ -36,7 +36,16 @@ pub struct Subscription {
     /// The listener waits for the result to begin with.
     wanting: AtomicBool,
     buffer: Mutex<Buffer>,
-    total: Arc<AtomicUsize>,
+    totals: Arc<Totals>,
+}
+
+/// Of all subscriptions.
+#[derive(Default, Debug)]
+pub(super) struct Totals {
+    /// Kept for listeners.
+    pub(super) bytes: AtomicUsize,
+    pub(super) resets: AtomicU64,
+    pub(super) delivered: AtomicU64,
 }
 
 #[derive(Default, Debug)]
@@ -76,7 +85,7 @@ impl Subscription {
         listener: Arc<Listener>,
         user: String,
         since: Option<u64>,
-        total: Arc<AtomicUsize>,
+        totals: Arc<Totals>,
     ) -> Subscription {
         Subscription {
             id,
@@ -90,7 +99,7 @@ impl Subscription {
             resets: AtomicU64::new(0),
             wanting: AtomicBool::new(wanting),
             buffer: Mutex::default(),
-            total,
+            totals,
         }
     }
 
@@ -111,6 +120,12 @@ impl Subscription {
         self.resets.load(Ordering::Relaxed)
     }
 
+    /// Changes that wait to be taken, and their bytes.
+    pub fn waiting(&self) -> (usize, usize) {
+        let buffer = self.buffer.lock();
+        (buffer.events.len(), buffer.bytes)
+    }
+
     pub(crate) fn note_delivered(&self, seq: u64) {
         self.delivered.fetch_max(seq, Ordering::Relaxed);
     }
@@ -122,14 +137,14 @@ impl Subscription {
             return;
         }
         let bytes = event.bytes();
-        let all = self.total.load(Ordering::Relaxed);
+        let all = self.totals.bytes.load(Ordering::Relaxed);
         if buffer.bytes + bytes > LIVE_BUFFER_BYTES_MAX || all + bytes > LIVE_BUFFERS_BYTES_MAX {
             drop(buffer);
             tracing::warn!(pid = self.pid(), query = %self.text(), "a live query is reset: its listener is too slow");
             return self.reset("the listener is too slow", None);
         }
         buffer.bytes += bytes;
-        self.total.fetch_add(bytes, Ordering::Relaxed);
+        self.totals.bytes.fetch_add(bytes, Ordering::Relaxed);
         buffer.events.push_back((seq, Arc::clone(event)));
         drop(buffer);
         self.listener.wake();
@@ -137,20 +152,25 @@ impl Subscription {
 
     /// What has been told is void. `columns`: the new ones.
     pub(super) fn reset(&self, reason: &str, columns: Option<String>) {
-        self.resets.fetch_add(1, Ordering::Relaxed);
+        self.count_reset();
         self.set(State::Reset { reason: reason.to_owned(), columns });
     }
 
     /// There is nothing more to tell.
     pub(super) fn end(&self, reason: &str) {
-        self.resets.fetch_add(1, Ordering::Relaxed);
+        self.count_reset();
         self.set(State::Ended { reason: reason.to_owned() });
+    }
+
+    fn count_reset(&self) {
+        self.resets.fetch_add(1, Ordering::Relaxed);
+        self.totals.resets.fetch_add(1, Ordering::Relaxed);
     }
 
     fn set(&self, state: State) {
         let mut buffer = self.buffer.lock();
         if !matches!(buffer.state, State::Ended { .. }) {
-            self.total.fetch_sub(buffer.bytes, Ordering::Relaxed);
+            self.totals.bytes.fetch_sub(buffer.bytes, Ordering::Relaxed);
             *buffer = Buffer { state, ..Buffer::default() };
         }
         drop(buffer);
@@ -202,7 +222,7 @@ impl Subscription {
             taken.push((seq, event));
         }
         buffer.bytes -= bytes;
-        self.total.fetch_sub(bytes, Ordering::Relaxed);
+        self.totals.bytes.fetch_sub(bytes, Ordering::Relaxed);
         if buffer.events.is_empty() && buffer.events.capacity() > 64 {
             buffer.events = VecDeque::new();
         }
@@ -218,6 +238,6 @@ impl Subscription {
 
 impl Drop for Subscription {
     fn drop(&mut self) {
-        self.total.fetch_sub(self.buffer.get_mut().bytes, Ordering::Relaxed);
+        self.totals.bytes.fetch_sub(self.buffer.get_mut().bytes, Ordering::Relaxed);
     }
 }

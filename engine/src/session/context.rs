@@ -12,7 +12,7 @@ use super::cancel::CancelHandle;
 use super::cursor::RowKeys;
 use super::peers::Peers;
 use super::vars::Vars;
-use crate::live::{Announcements, Listener, LiveQueryManager};
+use crate::live::{Announcements, Listener, LiveQueries, LiveQueryManager};
 use crate::txn::{Exporter, LockClient, SessionLocks, TxnManager};
 use crate::types::FormatSettings;
 
@@ -37,6 +37,7 @@ pub struct SessionContext {
     pub(crate) locks: Option<SessionLocks>,
     /// The server's notifications. None: outside a server.
     pub(crate) live: Option<Arc<LiveQueryManager>>,
+    pub(crate) queries: Option<Arc<LiveQueries>>,
     /// The session as one that listens, once it has.
     pub(crate) listener: OnceLock<Arc<Listener>>,
     /// What the open transaction will tell.
@@ -94,6 +95,7 @@ impl SessionContext {
             txns: None,
             locks: None,
             live: None,
+            queries: None,
             listener: OnceLock::new(),
             announcements: Arc::new(Mutex::new(Announcements::new(pid, database))),
             sequences: SequenceValues::default(),

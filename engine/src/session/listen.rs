@@ -155,6 +155,9 @@ impl Session {
 
     /// The notifications that are there, of about so many bytes. True if there are more.
     pub fn take_notifications(&mut self, bytes_max: usize) -> Result<(Vec<Arc<Notification>>, bool)> {
+        if self.feeds.iter().any(|feed| matches!(feed.stage, Stage::Ended)) {
+            self.end_feeds(|feed| matches!(feed.stage, Stage::Ended));
+        }
         let app = Arc::clone(self.app());
         let Some(listener) = self.listener() else { return Ok((Vec::new(), false)) };
         if app.live.has_more(listener) {

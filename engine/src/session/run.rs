@@ -92,6 +92,7 @@ impl Session {
         context.txns = Some(Arc::clone(&app.txns));
         context.locks = Some(app.txns.session_locks(context.pid));
         context.live = Some(Arc::clone(&app.live));
+        context.queries = Some(Arc::clone(&app.queries));
         let context = Arc::new(context);
         let reported_of = context.vars();
         let reported = reported_of.reports();

@@ -60,6 +60,7 @@ pub(crate) async fn execute(
         }
         Statement::Unlisten { channel } => handlers::notify::unlisten(session, channel.as_deref()),
         Statement::Notify { channel, payload } => handlers::notify::notify(session, channel, payload),
+        Statement::KillLiveQuery { id } => handlers::notify::kill(session, id),
         Statement::Lock(lock) => handlers::lock::run(session, prepared, lock).await,
         Statement::Maintenance { tag, tables } => handlers::ddl::maintenance(session, prepared, tag, tables),
         Statement::Accepted { tag } => complete(*tag),

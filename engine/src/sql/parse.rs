@@ -222,6 +222,7 @@ impl<'a> Sql<'a> {
             "prepare" if self.word_at(1) == "transaction" && self.word_at(2).is_empty() => {
                 return Err(SqlError::unsupported("two-phase commit"));
             }
+            "kill" if self.word_at(1) == "live" => self.kill_live_query()?,
             "listen" => self.listen()?,
             "unlisten" => self.unlisten()?,
             "notify" => self.notify()?,

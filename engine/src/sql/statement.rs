@@ -103,6 +103,10 @@ pub(crate) enum Statement {
         channel: String,
         payload: String,
     },
+    /// KILL LIVE QUERY 'id'
+    KillLiveQuery {
+        id: String,
+    },
     Lock(ast::Lock),
     /// VACUUM, ANALYZE, CHECKPOINT
     Maintenance {

@@ -162,6 +162,7 @@ pub(crate) fn rows(table: &CachedTableData, hint: &Hint<'_>, session: &SessionCo
         VirtualId::PgLocks => locks::pg_locks(&mut rows, session)?,
         VirtualId::PgStatActivity => server::pg_stat_activity(&mut rows, session)?,
         VirtualId::PgTimezoneNames => server::pg_timezone_names(&mut rows, session)?,
+        VirtualId::SystemLiveQueries => server::live_queries(&mut rows, session)?,
         VirtualId::SystemStats => server::system_stats(&mut rows, session)?,
         VirtualId::InfoTables => information::tables(&mut rows, session)?,
         VirtualId::InfoColumns => information::columns(&mut rows, session)?,

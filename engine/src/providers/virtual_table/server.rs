@@ -270,6 +270,46 @@ pub(super) fn system_stats(rows: &mut Rows<'_>, session: &SessionContext) -> Res
     ] {
         rows.push(&[("metric_name", text(name)), ("metric_value", owned(value))])?;
     }
+    let (Some(live), Some(queries)) = (&session.live, &session.queries) else { return Ok(()) };
+    let counts = queries.counts();
+    for (name, value) in [
+        ("listeners", live.listeners() as u64),
+        ("live_queries", counts.queries),
+        ("live_query_listeners", counts.subscriptions),
+        ("live_query_delivered", counts.delivered),
+        ("live_query_resets", counts.resets),
+        ("live_query_lag", counts.lag),
+        ("live_query_waiting_bytes", counts.waiting_bytes),
+    ] {
+        rows.push(&[("metric_name", text(name)), ("metric_value", owned(value.to_string()))])?;
+    }
+    let usage = live.queue_usage().to_string();
+    rows.push(&[("metric_name", text("notify_queue_usage")), ("metric_value", owned(usage))])
+}
+
+/// Those of the session's database.
+pub(super) fn live_queries(rows: &mut Rows<'_>, session: &SessionContext) -> Result<()> {
+    let Some(queries) = &session.queries else { return Ok(()) };
+    let number = |n: u64| Value::Int8(n.min(i64::MAX as u64) as i64);
+    let newest = queries.newest();
+    for one in queries.list().iter().filter(|one| one.database == session.database) {
+        let (changes, bytes) = one.waiting();
+        let delivered = one.delivered();
+        let lag = if changes == 0 { 0 } else { newest.saturating_sub(delivered) };
+        rows.push(&[
+            ("id", number(one.id)),
+            ("pid", Value::Int4(one.pid())),
+            ("user_name", text(&one.user)),
+            ("query", text(one.text())),
+            ("since", one.since.map_or(Value::Null, number)),
+            ("delivered_seq", number(delivered)),
+            ("lag", number(lag)),
+            ("waiting_changes", number(changes as u64)),
+            ("waiting_bytes", number(bytes as u64)),
+            ("resets", number(one.resets())),
+            ("created_at", Value::Timestamp(one.created_at)),
+        ])?;
+    }
     Ok(())
 }
 

@@ -1,6 +1,6 @@
 //! LISTEN, NOTIFY, UNLISTEN: said now, done at commit.
 
-use kalamdb_catalog::{Result, SqlError};
+use kalamdb_catalog::{Result, SqlError, SqlState};
 
 use crate::live::{ListenAction, ListenOptions};
 use crate::session::Session;
@@ -46,4 +46,15 @@ pub(crate) fn notify(session: &mut Session, channel: &str, payload: &str) -> Res
     session.begin_utility()?;
     session.context().announcements().lock().notify(channel, payload)?;
     complete("NOTIFY")
+}
+
+/// KILL LIVE QUERY: its listener is told that it has ended.
+pub(crate) fn kill(session: &mut Session, id: &str) -> Result<Response> {
+    session.begin_utility()?;
+    let number: Option<u64> = id.parse().ok();
+    if number.is_some_and(|id| session.app().queries.kill(id)) {
+        return complete("KILL LIVE QUERY");
+    }
+    let message = format!("live query \"{id}\" does not exist");
+    Err(SqlError::new(SqlState::UNDEFINED_OBJECT, message).hint("system.live_queries lists them."))
 }

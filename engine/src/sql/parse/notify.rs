@@ -61,6 +61,14 @@ impl Sql<'_> {
         Ok(Statement::Unlisten { channel: if all { None } else { Some(self.name()?) } })
     }
 
+    /// KILL LIVE QUERY 'id'
+    pub(super) fn kill_live_query(&mut self) -> Result<Statement> {
+        self.inner.next_token();
+        self.inner.next_token();
+        self.expect_word("query")?;
+        Ok(Statement::KillLiveQuery { id: self.set_value()? })
+    }
+
     /// NOTIFY channel [, 'payload']
     pub(super) fn notify(&mut self) -> Result<Statement> {
         self.inner.next_token();
