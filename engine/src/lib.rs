@@ -21,4 +21,4 @@ pub mod storage;
 pub mod txn;
 pub mod types;
 
-pub use settings::Settings;
+pub use settings::{LiveLimits, Settings};

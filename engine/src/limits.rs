@@ -49,15 +49,3 @@ pub const TRANSACTION_NOTIFY_BYTES_MAX: usize = 256 << 20;
 pub const NOTIFY_MEMORY_BYTES_MAX: usize = 16 << 20;
 /// Bytes of a file of notifications.
 pub const NOTIFY_SEGMENT_BYTES: usize = 1 << 20;
-
-/// Live queries of all sessions: one more is 54000.
-pub const LIVE_QUERIES_MAX: usize = 100_000;
-/// Live queries of one session: one more is 54000.
-pub const SESSION_LIVE_QUERIES_MAX: usize = 1_000;
-/// Bytes of changes kept for one live query of one session: with more it is reset.
-pub const LIVE_BUFFER_BYTES_MAX: usize = 1 << 20;
-/// The same of all sessions together, counted for each: with more the next one that needs room is reset.
-pub const LIVE_BUFFERS_BYTES_MAX: usize = 1 << 30;
-/// Bytes of the result of a live query that is run again, and of what one who comes back is told of at most: a larger result
-/// ends the query, a longer absence is answered with a reset.
-pub const LIVE_RESULT_BYTES_MAX: usize = 64 << 20;

@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use clap::{Parser, Subcommand};
+use kalamdb_engine::LiveLimits;
 
 use crate::data_dir::check_node_id;
 
@@ -101,6 +102,7 @@ pub(crate) struct Config {
     pub(crate) change_log_bytes_max: u64,
     pub(crate) change_log_age_max: Duration,
     pub(crate) notify_queue_bytes_max: u64,
+    pub(crate) live: LiveLimits,
     unknown_environment: Vec<String>,
 }
 
@@ -261,6 +263,56 @@ pub(crate) const KEYS: &[Key] = &[
         help: "notifications that listeners have not taken yet; beyond it NOTIFY fails",
         set: |config, value| {
             config.notify_queue_bytes_max = bytes(value, 1 << 20)?;
+            Ok(())
+        },
+    },
+    Key {
+        name: "live.queries",
+        env: "KALAMDB_LIVE_QUERIES",
+        default: "100000",
+        help: "live queries of all sessions; one more is refused with 54000",
+        set: |config, value| {
+            config.live.queries = number(value, 0, 10_000_000)?;
+            Ok(())
+        },
+    },
+    Key {
+        name: "live.queries_per_session",
+        env: "KALAMDB_LIVE_QUERIES_PER_SESSION",
+        default: "1000",
+        help: "live queries of one session; one more is refused with 54000",
+        set: |config, value| {
+            config.live.queries_per_session = number(value, 0, 10_000_000)?;
+            Ok(())
+        },
+    },
+    Key {
+        name: "live.buffer_size",
+        env: "KALAMDB_LIVE_BUFFER_SIZE",
+        default: "1MB",
+        help: "changes kept for one live query; a listener that is slower is reset and gets the rows anew",
+        set: |config, value| {
+            config.live.buffer_bytes = bytes(value, 1 << 10)? as usize;
+            Ok(())
+        },
+    },
+    Key {
+        name: "live.buffers_size",
+        env: "KALAMDB_LIVE_BUFFERS_SIZE",
+        default: "1GB",
+        help: "changes kept for all live queries together; beyond it the next one that needs room is reset",
+        set: |config, value| {
+            config.live.buffers_bytes = bytes(value, 1 << 20)? as usize;
+            Ok(())
+        },
+    },
+    Key {
+        name: "live.result_size",
+        env: "KALAMDB_LIVE_RESULT_SIZE",
+        default: "64MB",
+        help: "result of a live query that is run again (joins, aggregates); a larger one ends the query",
+        set: |config, value| {
+            config.live.result_bytes = bytes(value, 1 << 10)? as usize;
             Ok(())
         },
     },
@@ -426,6 +478,7 @@ impl Config {
             change_log_bytes_max: self.change_log_bytes_max,
             change_log_age_max: self.change_log_age_max,
             notify_queue_bytes_max: self.notify_queue_bytes_max,
+            live: self.live,
         }
     }
 

@@ -21,8 +21,9 @@ use super::notification::Notification;
 use super::payload;
 use super::query::{BoundLive, DiffQuery, How, RowChange, RowQuery, bind};
 use super::subscription::{Rows, Subscription, SubscriptionId, Totals};
-use crate::limits::{LIVE_QUERIES_MAX, LIVE_RESULT_BYTES_MAX, QUERY_STACK_BYTES};
+use crate::limits::QUERY_STACK_BYTES;
 use crate::session::{CancelHandle, SessionContext};
+use crate::settings::LiveLimits;
 use crate::sql::RowStream;
 use crate::sql::functions::json::JsonWriter;
 use crate::sql::plan::{Engine, StatementContext};
@@ -161,13 +162,18 @@ impl std::fmt::Debug for Prepared {
 }
 
 impl LiveQueries {
-    pub fn open(live: Arc<LiveQueryManager>, txns: Arc<TxnManager>, engine: Arc<Engine>) -> Result<LiveQueries> {
+    pub fn open(
+        live: Arc<LiveQueryManager>,
+        txns: Arc<TxnManager>,
+        engine: Arc<Engine>,
+        limits: LiveLimits,
+    ) -> Result<LiveQueries> {
         let shared = Arc::new(Shared {
             live,
             txns,
             engine,
             registry: Mutex::default(),
-            totals: Arc::default(),
+            totals: Arc::new(Totals { limits, ..Totals::default() }),
             next_id: AtomicU64::new(1),
             done: AtomicU64::new(0),
         });
@@ -218,11 +224,10 @@ impl LiveQueries {
     pub(crate) fn subscribe(&self, prepared: &Prepared, listener: &Arc<Listener>) -> Result<Arc<Subscription>> {
         let shared = &self.shared;
         let mut registry = shared.registry.lock();
-        if registry.subscriptions.len() >= LIVE_QUERIES_MAX {
-            return Err(SqlError::new(
-                SqlState::PROGRAM_LIMIT_EXCEEDED,
-                format!("more than {LIVE_QUERIES_MAX} live queries"),
-            ));
+        let most = shared.totals.limits.queries;
+        if registry.subscriptions.len() >= most {
+            let message = format!("more than {most} live queries");
+            return Err(SqlError::new(SqlState::PROGRAM_LIMIT_EXCEEDED, message));
         }
         // Unless it has ended meanwhile, or stands on an older catalog.
         let known = registry.queries.get(&prepared.query.key).filter(|q| !q.state.lock().ended).cloned();
@@ -302,6 +307,10 @@ impl LiveQueries {
             lag: if queries == 0 { 0 } else { behind },
             waiting_bytes: shared.totals.bytes.load(Ordering::Relaxed) as u64,
         }
+    }
+
+    pub(crate) fn limits(&self) -> &LiveLimits {
+        &self.shared.totals.limits
     }
 
     pub(crate) fn count_delivered(&self, count: usize) {
@@ -395,7 +404,7 @@ impl LiveQueries {
                     }
                 }
             }
-            if bytes > LIVE_RESULT_BYTES_MAX {
+            if bytes > shared.totals.limits.result_bytes {
                 return Ok(None);
             }
         }
@@ -728,8 +737,9 @@ impl<'a> Feeder<'a> {
                 bytes += key.len() + row.len();
                 rows.push((key, row));
             }
-            if bytes > LIVE_RESULT_BYTES_MAX {
-                let message = format!("the result of a live query is larger than {LIVE_RESULT_BYTES_MAX} bytes");
+            let most = self.shared.totals.limits.result_bytes;
+            if bytes > most {
+                let message = format!("the result of a live query is larger than {most} bytes");
                 return Err(SqlError::new(SqlState::PROGRAM_LIMIT_EXCEEDED, message));
             }
         }

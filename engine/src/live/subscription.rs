@@ -11,7 +11,7 @@ use super::listener::Listener;
 use super::notification::Notification;
 use super::queries::LiveQuery;
 use crate::clock::now_micros;
-use crate::limits::{LIVE_BUFFER_BYTES_MAX, LIVE_BUFFERS_BYTES_MAX};
+use crate::settings::LiveLimits;
 
 /// What its end is called in `system.live_queries`.
 pub(super) type SubscriptionId = u64;
@@ -46,6 +46,7 @@ pub(super) struct Totals {
     pub(super) bytes: AtomicUsize,
     pub(super) resets: AtomicU64,
     pub(super) delivered: AtomicU64,
+    pub(super) limits: LiveLimits,
 }
 
 #[derive(Default, Debug)]
@@ -138,7 +139,8 @@ impl Subscription {
         }
         let bytes = event.bytes();
         let all = self.totals.bytes.load(Ordering::Relaxed);
-        if buffer.bytes + bytes > LIVE_BUFFER_BYTES_MAX || all + bytes > LIVE_BUFFERS_BYTES_MAX {
+        let limits = &self.totals.limits;
+        if buffer.bytes + bytes > limits.buffer_bytes || all + bytes > limits.buffers_bytes {
             drop(buffer);
             tracing::warn!(pid = self.pid(), query = %self.text(), "a live query is reset: its listener is too slow");
             return self.reset("the listener is too slow", None);

@@ -11,7 +11,6 @@ use kalamdb_catalog::{Result, SqlError, SqlState};
 use parking_lot::Mutex;
 
 use super::run::Session;
-use crate::limits::SESSION_LIVE_QUERIES_MAX;
 use crate::live::{
     ListenAction, ListenOptions, Listener, LiveQueries, Notification, Prepared, Rows, Subscription, Taken, ready, reset,
     snapshot,
@@ -54,8 +53,9 @@ impl Session {
         let listening = Listening { actions: announcements.take_actions(), tells: announcements.tells() };
         drop(announcements);
         let queries = listening.actions.iter().filter(|a| matches!(a, ListenAction::ListenToQuery(..))).count();
-        if queries > 0 && self.feeds.len() + queries > SESSION_LIVE_QUERIES_MAX {
-            let message = format!("more than {SESSION_LIVE_QUERIES_MAX} live queries in one session");
+        let most = self.app().queries.limits().queries_per_session;
+        if queries > 0 && self.feeds.len() + queries > most {
+            let message = format!("more than {most} live queries in one session");
             return Err(SqlError::new(SqlState::PROGRAM_LIMIT_EXCEEDED, message));
         }
         for action in &listening.actions {

@@ -5,7 +5,7 @@
 //! where DataFusion can make one (`bind::subquery` asks for that first), right in every case.
 
 use std::cmp::Ordering;
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::fmt;
 use std::hash::{Hash, Hasher};
 use std::sync::Arc;
@@ -100,6 +100,11 @@ impl UserDefinedLogicalNodeCore for ApplyNode {
     }
     fn expressions(&self) -> Vec<Expr> {
         self.values.clone()
+    }
+    /// What is added. Conditions on other columns are better looked at before: there are fewer rows to do this for then.
+    fn prevent_predicate_push_down_columns(&self) -> HashSet<String> {
+        let (input, own) = (self.input.schema(), self.schema.iter());
+        own.filter(|(q, f)| input.index_of_column_by_name(*q, f.name()).is_none()).map(|(_, f)| f.name().clone()).collect()
     }
     fn fmt_for_explain(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let values: Vec<String> = self.values.iter().map(ToString::to_string).collect();
