@@ -5,7 +5,7 @@ export CARGO_TARGET_DIR ?= $(HOME)/.cache/kalamdb/target
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run build test fmt lint deps tidy check pg-compat drivers bench crash faults fuzz
+.PHONY: help setup run build test fmt lint deps tidy check pg-compat drivers bench crash faults chat fuzz
 
 help: ## This list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' Makefile
@@ -51,6 +51,9 @@ crash: setup ## kill -9 under concurrent writes; ROUNDS=50 for the long form
 
 faults: setup ## A disk under the server that fails to sync, and one that is full
 	@ci/faults/run
+
+chat: setup ## The chat page of examples/chat in headless Chromium
+	@ci/chat
 
 fuzz: setup ## libFuzzer on decoder, connection, parser and session; seconds for each in ARGS="300"
 	@ci/fuzz/run $(ARGS)

@@ -66,12 +66,8 @@ impl AppContext {
         storage.drop_unreferenced(&referenced)?;
         let columns = Arc::new(ColumnCache::new(settings.column_cache_bytes));
         let engine = Arc::new(Engine::new(settings.query_memory_bytes, &settings.data_dir.join("spill"), columns)?);
-        let queries = Arc::new(LiveQueries::open(
-            Arc::clone(&live),
-            Arc::clone(&txns),
-            Arc::clone(&engine),
-            settings.live,
-        )?);
+        let queries =
+            Arc::new(LiveQueries::open(Arc::clone(&live), Arc::clone(&txns), Arc::clone(&engine), settings.live)?);
         Ok(Arc::new(AppContext {
             node_id: settings.node_id.clone(),
             settings,

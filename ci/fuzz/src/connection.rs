@@ -48,6 +48,8 @@ async fn serve(ready: std::sync::mpsc::SyncSender<PathBuf>) {
         query_memory_bytes: 256 << 20,
         change_log_bytes_max: 16 << 20,
         change_log_age_max: Duration::from_secs(86_400),
+        notify_queue_bytes_max: 1 << 20,
+        live: kalamdb_engine::LiveLimits::default(),
     });
     let settings = kalamdb_protocol::Settings {
         unix_socket_dir: Some(dir.path().to_owned()),

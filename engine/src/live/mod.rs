@@ -1,10 +1,11 @@
 //! Notifications: who listens to what, and what is on its way to them.
 //!
-//! The commit thread hands over what a commit tells ([`LiveQueryManager::publish`]) and goes on. The live thread puts it
+//! The commit thread hands over what a commit tells (`Announced::publish`) and goes on. The live thread puts it
 //! into the queue in commit order and wakes the listeners of its channels, and nobody else. A listener's connection takes
 //! what is for it ([`LiveQueryManager::take`]) while it is idle outside a transaction (manual, LISTEN and NOTIFY; async.c).
 
 mod diff;
+mod feeder;
 mod listener;
 mod notification;
 mod payload;
@@ -31,8 +32,8 @@ pub(crate) use payload::{ready, reset, snapshot};
 pub use queries::Prepared;
 pub use queries::{ListenOptions, LiveCounts, LiveQueries};
 use queue::{ListenerId, Queue};
-pub(crate) use subscription::{Rows, Taken};
 pub use subscription::Subscription;
+pub(crate) use subscription::{Rows, Taken};
 
 /// How often the log may warn of a queue that is half full.
 const WARNING_PAUSE: Duration = Duration::from_secs(5);

@@ -1,40 +1,31 @@
-//! [`LiveQueries`]: every live query, kept up to date from the change log.
+//! [`LiveQueries`]: every live query, kept up to date from the change log by the thread of `feeder`.
 //!
-//! One thread reads what has been committed since it last looked, tells each query of the changes of its tables and hands
-//! what comes of it to the subscriptions. Equal queries are one. It depends on nothing but the log, which the commit writes
-//! anyway: a commit waits for nobody here, and a burst is met as a larger portion.
+//! Equal queries are one. Nothing is needed but the log, which the commit writes anyway: a commit waits for nobody here, and a
+//! burst is met as a larger portion.
 
-use std::collections::{HashMap, HashSet};
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::collections::HashMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread::JoinHandle;
 
-use futures::TryStreamExt;
-use kalamdb_catalog::{CachedTableData, Catalog, Oid, Result, SqlError, SqlState, TableDefinition};
+use kalamdb_catalog::{Oid, Result, SqlError, SqlState};
 use parking_lot::Mutex;
-use tokio::runtime::{Builder, Runtime};
+use tokio::runtime::Builder;
 
 use super::LiveQueryManager;
-use super::diff::compare;
+use super::feeder::{CHANGES_MAX, Feeder};
 use super::listener::Listener;
 use super::notification::Notification;
 use super::payload;
-use super::query::{BoundLive, DiffQuery, How, RowChange, RowQuery, bind};
+use super::query::{BoundLive, How, RowChange, RowQuery, bind};
 use super::subscription::{Rows, Subscription, SubscriptionId, Totals};
 use crate::limits::QUERY_STACK_BYTES;
 use crate::session::{CancelHandle, SessionContext};
 use crate::settings::LiveLimits;
 use crate::sql::RowStream;
-use crate::sql::functions::json::JsonWriter;
 use crate::sql::plan::{Engine, StatementContext};
 use crate::storage::catalog_store;
 use crate::txn::TxnManager;
-use crate::types::ColumnReader;
-
-/// Changes that are looked at together.
-const CHANGES_MAX: usize = 10_000;
-/// Their bytes.
-const CHANGE_BYTES_MAX: usize = 16 << 20;
 
 /// The registry of live queries and their subscriptions, and the thread that feeds them.
 pub struct LiveQueries {
@@ -48,15 +39,15 @@ impl std::fmt::Debug for LiveQueries {
     }
 }
 
-struct Shared {
-    live: Arc<LiveQueryManager>,
-    txns: Arc<TxnManager>,
-    engine: Arc<Engine>,
-    registry: Mutex<Registry>,
-    totals: Arc<Totals>,
+pub(super) struct Shared {
+    pub(super) live: Arc<LiveQueryManager>,
+    pub(super) txns: Arc<TxnManager>,
+    pub(super) engine: Arc<Engine>,
+    pub(super) registry: Mutex<Registry>,
+    pub(super) totals: Arc<Totals>,
     next_id: AtomicU64,
     /// The last commit that queries have been told of.
-    done: AtomicU64,
+    pub(super) done: AtomicU64,
 }
 
 /// For `system.stats`.
@@ -73,18 +64,18 @@ pub struct LiveCounts {
 }
 
 #[derive(Default)]
-struct Registry {
-    queries: HashMap<QueryKey, Arc<LiveQuery>>,
+pub(super) struct Registry {
+    pub(super) queries: HashMap<QueryKey, Arc<LiveQuery>>,
     subscriptions: HashMap<SubscriptionId, Arc<Subscription>>,
     /// Counts changes to the two above.
-    version: u64,
+    pub(super) version: u64,
     /// The newest commit when the first of the subscriptions came.
-    since: u64,
+    pub(super) since: u64,
 }
 
 /// Queries with the same key are one.
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
-struct QueryKey {
+pub(super) struct QueryKey {
     database: Oid,
     user: String,
     text: Arc<str>,
@@ -95,18 +86,18 @@ struct QueryKey {
 /// A query and all who listen to it.
 pub(super) struct LiveQuery {
     key: QueryKey,
-    session: Arc<SessionContext>,
-    state: Mutex<QueryState>,
+    pub(super) session: Arc<SessionContext>,
+    pub(super) state: Mutex<QueryState>,
     subscriptions: Mutex<HashMap<SubscriptionId, Arc<Subscription>>>,
 }
 
-struct QueryState {
-    bound: Arc<BoundLive>,
+pub(super) struct QueryState {
+    pub(super) bound: Arc<BoundLive>,
     /// The result of a query that is run again, as of a commit.
-    result: Option<(u64, Rows)>,
+    pub(super) result: Option<(u64, Rows)>,
     /// Changes up to this commit are void: the query has been bound anew after it.
-    from: u64,
-    ended: bool,
+    pub(super) from: u64,
+    pub(super) ended: bool,
 }
 
 impl std::fmt::Debug for LiveQuery {
@@ -120,20 +111,20 @@ impl LiveQuery {
         &self.key.text
     }
 
-    fn bound(&self) -> Arc<BoundLive> {
+    pub(super) fn bound(&self) -> Arc<BoundLive> {
         Arc::clone(&self.state.lock().bound)
     }
 
-    fn subscriptions(&self) -> Vec<Arc<Subscription>> {
+    pub(super) fn subscriptions(&self) -> Vec<Arc<Subscription>> {
         self.subscriptions.lock().values().cloned().collect()
     }
 
     /// A message to all who listen to the query.
-    fn notification(&self, payload: Arc<str>) -> Arc<Notification> {
+    pub(super) fn notification(&self, payload: Arc<str>) -> Arc<Notification> {
         Arc::new(Notification::new(0, Arc::clone(&self.key.text), payload))
     }
 
-    fn end(&self, reason: &str) {
+    pub(super) fn end(&self, reason: &str) {
         self.state.lock().ended = true;
         self.subscriptions().iter().for_each(|s| s.end(reason));
     }
@@ -198,12 +189,7 @@ impl LiveQueries {
     }
 
     /// LISTEN to a query: its errors are told now. 0A000 for what cannot be live, 22023 for a position that is not there yet.
-    pub(crate) fn prepare(
-        &self,
-        session: &SessionContext,
-        text: &str,
-        options: ListenOptions,
-    ) -> Result<Prepared> {
+    pub(crate) fn prepare(&self, session: &SessionContext, text: &str, options: ListenOptions) -> Result<Prepared> {
         if let Some(since) = options.since
             && since > self.shared.txns.snapshot().0
         {
@@ -217,7 +203,10 @@ impl LiveQueries {
         let own = Arc::new(session.detached());
         let bound = bind(&own, text)?;
         let state = Mutex::new(QueryState { bound: Arc::new(bound), result: None, from: 0, ended: false });
-        Ok(Prepared { query: Arc::new(LiveQuery { key, session: own, state, subscriptions: Mutex::default() }), options })
+        Ok(Prepared {
+            query: Arc::new(LiveQuery { key, session: own, state, subscriptions: Mutex::default() }),
+            options,
+        })
     }
 
     /// Enters a subscription: what is committed from here on is kept for it. 54000 if there are too many.
@@ -437,7 +426,7 @@ fn told(rows: &RowQuery, changes: &[RowChange], payloads: &mut Vec<Arc<str>>) ->
 
 impl Shared {
     /// Runs a plan on the newest commit.
-    async fn run(
+    pub(super) async fn run(
         &self,
         session: &Arc<SessionContext>,
         plan: &datafusion::logical_expr::LogicalPlan,
@@ -456,327 +445,5 @@ impl Shared {
         let seq = txn.snapshot_seq();
         let rows = self.engine.run(plan, &[], statement).await?;
         Ok((seq, rows))
-    }
-}
-
-/// The thread.
-struct Feeder<'a> {
-    shared: &'a Shared,
-    runtime: Runtime,
-    /// Everything up to this commit has been handed on.
-    done: u64,
-    catalog: Arc<Catalog>,
-    queries: Vec<Arc<LiveQuery>>,
-    version: u64,
-    routes: Routes,
-}
-
-/// Which queries a change is for.
-#[derive(Default)]
-struct Routes {
-    /// By table: those that look at every change.
-    all: HashMap<Oid, Vec<Arc<LiveQuery>>>,
-    /// By table and column: those that want one value there.
-    equal: HashMap<Oid, HashMap<usize, HashMap<Vec<u8>, Vec<Arc<LiveQuery>>>>>,
-    /// By table: those that are run again.
-    again: HashMap<Oid, Vec<Arc<LiveQuery>>>,
-}
-
-impl Routes {
-    fn new(queries: &[Arc<LiveQuery>]) -> Routes {
-        let mut routes = Routes::default();
-        for query in queries {
-            let bound = query.bound();
-            match &bound.how {
-                How::Diff(_) => {
-                    for table in &bound.tables {
-                        routes.again.entry(table.definition.oid).or_default().push(Arc::clone(query));
-                    }
-                }
-                How::Rows(rows) => {
-                    let oid = rows.table.definition.oid;
-                    let list = match &rows.equal {
-                        Some((column, value)) => {
-                            let columns = routes.equal.entry(oid).or_default();
-                            columns.entry(*column).or_default().entry(value.clone()).or_default()
-                        }
-                        None => routes.all.entry(oid).or_default(),
-                    };
-                    list.push(Arc::clone(query));
-                }
-            }
-        }
-        routes
-    }
-}
-
-impl<'a> Feeder<'a> {
-    fn new(shared: &'a Shared, runtime: Runtime) -> Feeder<'a> {
-        let (done, catalog) = shared.txns.snapshot();
-        Feeder { shared, runtime, done, catalog, queries: Vec::new(), version: 0, routes: Routes::default() }
-    }
-
-    fn run(mut self) {
-        while self.shared.live.watched() {
-            if let Err(error) = self.turn() {
-                tracing::error!(%error, "live queries begin anew");
-                for query in &self.queries {
-                    query.state.lock().result = None;
-                    query.subscriptions().iter().for_each(|s| s.reset("an internal error", None));
-                }
-                self.done = self.shared.txns.snapshot().0;
-            }
-            self.shared.done.store(self.done, Ordering::Relaxed);
-        }
-    }
-
-    /// Hands on what has been committed since the last turn.
-    fn turn(&mut self) -> Result<()> {
-        // Read before the list of queries: whoever comes after it takes his rows from a commit not before this one.
-        let (visible, catalog) = self.shared.txns.snapshot();
-        let fresh = self.look_at_registry();
-        if fresh || !Arc::ptr_eq(&self.catalog, &catalog) {
-            self.look_at_catalog(&catalog, visible);
-            self.catalog = catalog;
-        }
-        if self.queries.is_empty() {
-            self.done = visible;
-            return Ok(());
-        }
-        let mut dirty: HashSet<*const LiveQuery> = HashSet::new();
-        if visible > self.done {
-            self.hand_on(visible, &mut dirty)?;
-            self.done = visible;
-        }
-        for query in self.queries.clone() {
-            self.run_again(&query, dirty.contains(&Arc::as_ptr(&query)));
-        }
-        Ok(())
-    }
-
-    /// True if queries have come or gone.
-    fn look_at_registry(&mut self) -> bool {
-        let registry = self.shared.registry.lock();
-        if registry.version == self.version {
-            return false;
-        }
-        self.version = registry.version;
-        if self.queries.is_empty() {
-            self.done = registry.since;
-        }
-        self.queries = registry.queries.values().cloned().collect();
-        drop(registry);
-        self.routes = Routes::new(&self.queries);
-        true
-    }
-
-    /// Queries over tables that have been changed are bound anew.
-    fn look_at_catalog(&mut self, catalog: &Arc<Catalog>, visible: u64) {
-        let mut changed = false;
-        for query in &self.queries {
-            let bound = query.bound();
-            query.session.set_catalog(Arc::clone(catalog));
-            let now = |t: &Arc<CachedTableData>| catalog.table(t.definition.oid);
-            if bound.relations().all(|t| now(t).is_some_and(|now| Arc::ptr_eq(now, t))) {
-                continue;
-            }
-            changed = true;
-            if bound.relations().any(|t| now(t).is_none()) {
-                query.end("table dropped");
-                continue;
-            }
-            let same_rows = bound.relations().all(|t| now(t).is_some_and(|now| same_rows(&t.definition, &now.definition)));
-            match bind(&query.session, query.text()) {
-                Ok(bound) => {
-                    let columns = match &bound.how {
-                        How::Rows(rows) => rows.columns(),
-                        How::Diff(diff) => diff.names.list(),
-                    };
-                    let mut state = query.state.lock();
-                    state.bound = Arc::new(bound);
-                    if same_rows {
-                        continue;
-                    }
-                    state.result = None;
-                    state.from = visible;
-                    drop(state);
-                    query.subscriptions().iter().for_each(|s| s.reset("table altered", Some(columns.clone())));
-                }
-                Err(error) => query.end(error.message()),
-            }
-        }
-        if changed {
-            self.routes = Routes::new(&self.queries);
-        }
-    }
-
-    /// Reads the log up to a commit.
-    fn hand_on(&mut self, visible: u64, dirty: &mut HashSet<*const LiveQuery>) -> Result<()> {
-        let Some(changes) = self.shared.txns.changes_since(self.done)? else {
-            for query in &self.queries {
-                query.state.lock().result = None;
-                query.subscriptions().iter().for_each(|s| s.reset("the change log does not reach back", None));
-            }
-            return Ok(());
-        };
-        let mut by_table: HashMap<Oid, Vec<RowChange>> = HashMap::new();
-        let (mut count, mut bytes, mut last) = (0, 0, 0);
-        for change in changes {
-            let change = change?;
-            if change.seq > visible {
-                break;
-            }
-            if (count >= CHANGES_MAX || bytes >= CHANGE_BYTES_MAX) && change.seq != last {
-                self.tell(&by_table);
-                by_table.clear();
-                (count, bytes) = (0, 0);
-            }
-            last = change.seq;
-            let oid = change.table;
-            for query in self.routes.again.get(&oid).into_iter().flatten() {
-                let known = query.state.lock().result.as_ref().map_or(0, |(seq, _)| *seq);
-                if change.seq > known {
-                    dirty.insert(Arc::as_ptr(query));
-                }
-            }
-            if self.routes.all.contains_key(&oid) || self.routes.equal.contains_key(&oid) {
-                count += 1;
-                bytes += change.old.as_ref().map_or(0, bytes::Bytes::len) + change.new.as_ref().map_or(0, bytes::Bytes::len);
-                let change = RowChange { seq: change.seq, old: change.old, new: change.new };
-                by_table.entry(oid).or_default().push(change);
-            }
-        }
-        self.tell(&by_table);
-        Ok(())
-    }
-
-    /// Tells queries of the changes of rows of their tables.
-    fn tell(&self, by_table: &HashMap<Oid, Vec<RowChange>>) {
-        for (oid, changes) in by_table {
-            for query in self.routes.all.get(oid).into_iter().flatten() {
-                tell(query, &changes.iter().collect::<Vec<_>>());
-            }
-            let Some(columns) = self.routes.equal.get(oid) else { continue };
-            for (column, values) in columns {
-                let Some(any) = values.values().flatten().next() else { continue };
-                let bound = any.bound();
-                let How::Rows(rows) = &bound.how else { continue };
-                let mut wanted: HashMap<&[u8], Vec<&RowChange>> = HashMap::new();
-                for change in changes {
-                    let mut last: Option<&[u8]> = None;
-                    for row in change.old.iter().chain(&change.new) {
-                        let value = rows.comparable(row, *column).ok().flatten();
-                        let Some((value, _)) = value.and_then(|v| values.get_key_value(&v)) else { continue };
-                        if last != Some(value) {
-                            wanted.entry(value).or_default().push(change);
-                        }
-                        last = Some(value);
-                    }
-                }
-                for (value, changes) in wanted {
-                    for query in values.get(value).into_iter().flatten() {
-                        tell(query, &changes);
-                    }
-                }
-            }
-        }
-    }
-
-    /// Runs a query again if its tables have changed, or somebody waits for its first result.
-    fn run_again(&self, query: &Arc<LiveQuery>, dirty: bool) {
-        let bound = query.bound();
-        let How::Diff(diff) = &bound.how else { return };
-        let before = query.state.lock().result.clone();
-        let waiting: Vec<Arc<Subscription>> =
-            query.subscriptions().into_iter().filter(|s| s.wants_result()).collect();
-        if !dirty && before.is_some() && waiting.is_empty() || query.state.lock().ended {
-            return;
-        }
-        let (seq, rows) = match before.clone().filter(|_| !dirty) {
-            Some(known) => known,
-            None => match self.runtime.block_on(self.result(query, diff)) {
-                Ok(result) => result,
-                Err(error) => return query.end(error.message()),
-            },
-        };
-        if let Some((_, before)) = &before {
-            let events = compare(before, &rows, seq, diff.key.is_none());
-            let count = events.len();
-            let listening = query.subscriptions();
-            for (i, event) in events.iter().enumerate() {
-                let told = query.notification(payload::change(event, i + 1 == count));
-                listening.iter().filter(|s| !s.wants_result()).for_each(|s| s.push(seq, &told));
-            }
-        }
-        query.state.lock().result = Some((seq, Arc::clone(&rows)));
-        waiting.iter().for_each(|s| s.begin_with(seq, Arc::clone(&rows)));
-    }
-
-    /// The result as of the newest commit.
-    async fn result(&self, query: &LiveQuery, diff: &DiffQuery) -> Result<(u64, Rows)> {
-        let (seq, mut stream) = self.shared.run(&query.session, &diff.plan).await?;
-        let writer = JsonWriter::new(&query.session.format());
-        let mut rows = Vec::new();
-        let mut bytes = 0;
-        while let Some(batch) = stream.try_next().await? {
-            let columns: Vec<ColumnReader<'_>> = batch.columns()[..diff.types.len()]
-                .iter()
-                .zip(&diff.types)
-                .map(|(array, ty)| ColumnReader::new(array, *ty))
-                .collect();
-            for at in 0..batch.num_rows() {
-                let values = diff.types.iter().zip(&columns).map(|(ty, column)| (*ty, column.value(at)));
-                let row = payload::object(&diff.names, &writer, values);
-                let key = match &diff.key {
-                    Some((key, names)) => {
-                        let values = key.iter().map(|i| (diff.types[*i], columns[*i].value(at)));
-                        payload::object(names, &writer, values)
-                    }
-                    None => row.clone(),
-                };
-                bytes += key.len() + row.len();
-                rows.push((key, row));
-            }
-            let most = self.shared.totals.limits.result_bytes;
-            if bytes > most {
-                let message = format!("the result of a live query is larger than {most} bytes");
-                return Err(SqlError::new(SqlState::PROGRAM_LIMIT_EXCEEDED, message));
-            }
-        }
-        Ok((seq, Arc::new(rows)))
-    }
-}
-
-/// True if a table has the same rows as before, in the same form: an index has been made, say.
-fn same_rows(before: &TableDefinition, after: &TableDefinition) -> bool {
-    let key = |t: &TableDefinition| t.primary_key.as_ref().map(|key| key.columns.clone());
-    before.storage == after.storage
-        && before.columns == after.columns
-        && before.kind == after.kind
-        && key(before) == key(after)
-}
-
-/// Tells a query of changes, in commit order.
-fn tell(query: &Arc<LiveQuery>, changes: &[&RowChange]) {
-    let bound = query.bound();
-    let How::Rows(rows) = &bound.how else { return };
-    let from = match &*query.state.lock() {
-        QueryState { ended: true, .. } => return,
-        state => state.from,
-    };
-    // In commit order.
-    let changes = &changes[changes.partition_point(|change| change.seq <= from)..];
-    let events = match rows.events(changes) {
-        Ok(events) => events,
-        Err(error) => return query.end(error.message()),
-    };
-    if events.is_empty() {
-        return;
-    }
-    let listening = query.subscriptions();
-    for (i, event) in events.iter().enumerate() {
-        let last = events.get(i + 1).is_none_or(|next| next.seq != event.seq);
-        let told = query.notification(payload::change(event, last));
-        listening.iter().for_each(|s| s.push(event.seq, &told));
     }
 }

@@ -67,7 +67,7 @@ impl BoundLive {
 /// How the result is kept up to date.
 pub(super) enum How {
     Rows(Box<RowQuery>),
-    Diff(DiffQuery),
+    Diff(Box<DiffQuery>),
 }
 
 /// A query that is run again.
@@ -94,7 +94,9 @@ pub(super) fn bind(session: &Arc<SessionContext>, text: &str) -> Result<BoundLiv
     let (tables, views) = relations_of(session, &binder)?;
     let names = Names::new(bound.columns.iter().map(|c| c.name.as_str()));
     let how = match &bound.simple {
-        Some(simple) if simple.tail.is_empty() => RowQuery::new(session, simple, &bound)?.map(|q| How::Rows(Box::new(q))),
+        Some(simple) if simple.tail.is_empty() => {
+            RowQuery::new(session, simple, &bound)?.map(|q| How::Rows(Box::new(q)))
+        }
         _ => None,
     };
     let how = match how {
@@ -106,7 +108,7 @@ pub(super) fn bind(session: &Arc<SessionContext>, text: &str) -> Result<BoundLiv
                 (key, names)
             });
             let types = bound.columns.iter().map(|c| c.ty).collect();
-            How::Diff(DiffQuery { plan: bound.plan, types, names, key })
+            How::Diff(Box::new(DiffQuery { plan: bound.plan, types, names, key }))
         }
     };
     Ok(BoundLive { tables, views, how })
@@ -133,7 +135,8 @@ fn check_functions(query: &ast::Query) -> Result<()> {
     let mut found = None;
     let _ = visit_expressions(query, |e| {
         if let ast::Expr::Function(call) = e {
-            let name = call.name.0.last().and_then(|p| p.as_ident()).map(|i| i.value.to_lowercase()).unwrap_or_default();
+            let name =
+                call.name.0.last().and_then(|p| p.as_ident()).map(|i| i.value.to_lowercase()).unwrap_or_default();
             let volatile = functions_named(&name).any(|f| f.volatility == Volatility::Volatile);
             let stable = functions_named(&name).any(|f| f.volatility == Volatility::Stable);
             let system = ["pg_", "has_", "txid_", "to_reg", "inet_"].iter().any(|prefix| name.starts_with(prefix));
@@ -204,7 +207,10 @@ fn key_of(query: &ast::Query, bound: &BoundQuery, tables: &[Arc<CachedTableData>
     {
         return modifiers.is_empty().then(|| grouped_outputs(select, by)).flatten();
     }
-    let factors = select.from.iter().flat_map(|from| std::iter::once(&from.relation).chain(from.joins.iter().map(|j| &j.relation)));
+    let factors = select
+        .from
+        .iter()
+        .flat_map(|from| std::iter::once(&from.relation).chain(from.joins.iter().map(|j| &j.relation)));
     let plain = factors.clone().all(|factor| matches!(factor, ast::TableFactor::Table { args: None, .. }));
     // Each table once: another number of relations is views, subqueries, or a table joined with itself.
     if !plain || factors.count() != tables.len() || outer_joined(select) {
@@ -248,9 +254,10 @@ fn grouped_outputs(select: &ast::Select, by: &[ast::Expr]) -> Option<Vec<usize>>
         };
         outputs.push(found.or(ordinal)?);
     }
-    let stars = select.projection.iter().any(|item| {
-        matches!(item, ast::SelectItem::Wildcard(_) | ast::SelectItem::QualifiedWildcard(..))
-    });
+    let stars = select
+        .projection
+        .iter()
+        .any(|item| matches!(item, ast::SelectItem::Wildcard(_) | ast::SelectItem::QualifiedWildcard(..)));
     (!stars).then_some(outputs)
 }
 
@@ -302,7 +309,8 @@ impl RowQuery {
         let definition = &table.definition;
         let layout = Arc::new(RowLayout::new(definition)?);
         let types: Vec<PgType> = layout.types().to_vec();
-        let fields: Vec<Field> = types.iter().enumerate().map(|(i, ty)| Field::new(i.to_string(), ty.arrow(), true)).collect();
+        let fields: Vec<Field> =
+            types.iter().enumerate().map(|(i, ty)| Field::new(i.to_string(), ty.arrow(), true)).collect();
         let schema = Arc::new(Schema::new(fields));
         let named = planning(DFSchema::try_from(Arc::clone(&schema)))?;
         let over_row = |expr: &Expr| {
@@ -332,7 +340,9 @@ impl RowQuery {
         for position in definition.primary_key.iter().flat_map(|k| &k.columns) {
             key.extend(definition.live_columns().position(|(i, _)| i == *position));
         }
-        let key_names = Names::new(key.iter().filter_map(|live| definition.live_columns().nth(*live)).map(|(_, c)| c.name.as_str()));
+        let key_names = Names::new(
+            key.iter().filter_map(|live| definition.live_columns().nth(*live)).map(|(_, c)| c.name.as_str()),
+        );
         Ok(Some(RowQuery {
             plan: stored_rows(&table, simple.filter.as_ref())?,
             equal: simple.filter.as_ref().and_then(|filter| equality(filter, &table, &types)),
@@ -408,7 +418,8 @@ impl RowQuery {
                 shown.push(None);
                 continue;
             }
-            let row = object(&self.names, &self.writer, outputs.iter().zip(&readers).map(|((_, ty), r)| (*ty, r.value(at))));
+            let row =
+                object(&self.names, &self.writer, outputs.iter().zip(&readers).map(|((_, ty), r)| (*ty, r.value(at))));
             let key = if key.is_empty() {
                 row.clone()
             } else {
@@ -460,9 +471,7 @@ fn stored_rows(table: &Arc<CachedTableData>, filter: Option<&Expr>) -> Result<Lo
     let mut builder = planning(LogicalPlanBuilder::scan(SCAN, source, None))?;
     if let Some(filter) = filter {
         let of_scan = |e: Expr| match &e {
-            Expr::Column(column) => {
-                Ok(Transformed::yes(Expr::Column(DfColumn::new(Some(SCAN), column.name.clone()))))
-            }
+            Expr::Column(column) => Ok(Transformed::yes(Expr::Column(DfColumn::new(Some(SCAN), column.name.clone())))),
             _ => Ok(Transformed::no(e)),
         };
         let filter = planning(filter.clone().transform_up(of_scan))?.data;

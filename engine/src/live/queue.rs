@@ -148,7 +148,7 @@ impl Queue {
         while next < state.head() && bytes < bytes_max {
             let file;
             let entries: &mut dyn Iterator<Item = Entry> = if next < state.first {
-                file = state.from_file(next)?;
+                file = state.read_file(next)?;
                 &mut file.into_iter()
             } else {
                 &mut state.memory.range((next - state.first) as usize..).cloned()
@@ -253,7 +253,7 @@ impl State {
     }
 
     /// The notifications of a file, from a place in it on.
-    fn from_file(&self, place: u64) -> Result<Vec<Entry>> {
+    fn read_file(&self, place: u64) -> Result<Vec<Entry>> {
         let segment = self.segments.iter().find(|s| (s.from..s.to).contains(&place));
         let segment = segment.ok_or_else(|| SqlError::internal("notifications have gone that are still wanted"))?;
         let mut content = Vec::new();

@@ -74,8 +74,13 @@ enum State {
 pub(crate) enum Taken {
     /// Changes, in commit order, with their commits.
     Events(Vec<(u64, Arc<Notification>)>),
-    Reset { reason: String, columns: Option<String> },
-    Ended { reason: String },
+    Reset {
+        reason: String,
+        columns: Option<String>,
+    },
+    Ended {
+        reason: String,
+    },
 }
 
 impl Subscription {

@@ -12,8 +12,8 @@ use parking_lot::Mutex;
 
 use super::run::Session;
 use crate::live::{
-    ListenAction, ListenOptions, Listener, LiveQueries, Notification, Prepared, Rows, Subscription, Taken, ready, reset,
-    snapshot,
+    ListenAction, ListenOptions, Listener, LiveQueries, Notification, Prepared, Rows, Subscription, Taken, ready,
+    reset, snapshot,
 };
 use crate::sql::RowStream;
 

@@ -10,10 +10,10 @@ use std::time::Duration;
 
 use kalamdb_catalog::{Catalog, Oid, PgType, Result, SqlError, SqlState};
 
+use super::listen::Feed;
 use super::{
     Bound, CancelHandle, Cursor, Parameter, Prepared, SessionContext, StartupParameters, TransactionStatus, Vars,
 };
-use super::listen::Feed;
 use crate::clock;
 use crate::context::AppContext;
 use crate::limits;

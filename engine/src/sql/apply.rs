@@ -104,7 +104,9 @@ impl UserDefinedLogicalNodeCore for ApplyNode {
     /// What is added. Conditions on other columns are better looked at before: there are fewer rows to do this for then.
     fn prevent_predicate_push_down_columns(&self) -> HashSet<String> {
         let (input, own) = (self.input.schema(), self.schema.iter());
-        own.filter(|(q, f)| input.index_of_column_by_name(*q, f.name()).is_none()).map(|(_, f)| f.name().clone()).collect()
+        own.filter(|(q, f)| input.index_of_column_by_name(*q, f.name()).is_none())
+            .map(|(_, f)| f.name().clone())
+            .collect()
     }
     fn fmt_for_explain(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let values: Vec<String> = self.values.iter().map(ToString::to_string).collect();

@@ -423,7 +423,7 @@ impl<'a> Sql<'a> {
                 sub.expect_word("excluding")?;
                 false
             };
-            let option = sub.name()?;
+            let option = sub.name_or_keyword()?;
             if on {
                 including.push(option);
             } else {
@@ -433,6 +433,11 @@ impl<'a> Sql<'a> {
         Ok((name, including))
     }
 
+    /// A name where keywords may stand too: CURRENT_USER, ALL.
+    fn name_or_keyword(&mut self) -> Result<String> {
+        self.parsed(|p| p.parse_identifier()).map(|i| fold(&i))
+    }
+
     /// `ColId` of PostgreSQL's grammar.
     fn name(&mut self) -> Result<String> {
         match self.peek() {
@@ -440,7 +445,7 @@ impl<'a> Sql<'a> {
             token @ Token::Word(_) if !kalamdb_catalog::name::is_reserved(&word_of(&token)) => {}
             _ => return Err(self.unexpected()),
         }
-        self.parsed(|p| p.parse_identifier()).map(|i| fold(&i))
+        self.name_or_keyword()
     }
 
     fn begin(&mut self) -> Result<Statement> {
@@ -809,7 +814,7 @@ impl<'a> Sql<'a> {
     /// `(FORMAT csv, HEADER, FORCE_QUOTE (a, b))`
     fn copy_options(&mut self, options: &mut Vec<(String, Option<String>)>) -> Result<()> {
         loop {
-            let name = self.name()?;
+            let name = self.name_or_keyword()?;
             let value = match self.peek() {
                 Token::Comma | Token::RParen => None,
                 Token::Mul => {

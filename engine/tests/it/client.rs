@@ -46,6 +46,8 @@ impl Engine {
             column_cache_bytes: 16 << 20,
             change_log_bytes_max: 16 << 20,
             change_log_age_max: Duration::from_secs(86_400),
+            notify_queue_bytes_max: 1 << 20,
+            live: kalamdb_engine::LiveLimits::default(),
         });
         Engine { app: app.expect("an engine in an empty directory"), _dir: dir }
     }

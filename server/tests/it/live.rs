@@ -325,7 +325,8 @@ fn a_listener_that_does_not_read_is_reset() {
     let query = ("SELECT id, length(b) AS n, b FROM big WHERE id % 100 <> 1", true);
     let mut slow = Listener::new(target.addr(), &database, query, "snapshot = true").expect("a live query");
     for batch in 0..20 {
-        let insert = format!("INSERT INTO big SELECT g, repeat('x', 50000) FROM generate_series({0}, {0} + 49) g", batch * 50);
+        let insert =
+            format!("INSERT INTO big SELECT g, repeat('x', 50000) FROM generate_series({0}, {0} + 49) g", batch * 50);
         admin.column(&insert).expect("to be written");
     }
     admin.column("DELETE FROM big WHERE id > 60").expect("to be deleted");
@@ -351,7 +352,8 @@ fn a_listener_goes_on_after_a_crash() {
             let mut random = Random::new(seed + round);
             let Ok(mut client) = Client::connect(addr, "postgres") else { return };
             loop {
-                let sql = format!("BEGIN; {}; {}; COMMIT", random_statement(&mut random), random_statement(&mut random));
+                let sql =
+                    format!("BEGIN; {}; {}; COMMIT", random_statement(&mut random), random_statement(&mut random));
                 let answer = client.column(&sql);
                 if answer.is_err() && client.column("ROLLBACK").is_err() {
                     return;

@@ -44,7 +44,9 @@ impl Sql<'_> {
                 "since" => options.since = Some(value.parse().map_err(|_| invalid())?),
                 _ => {
                     let message = format!("unrecognized LISTEN option \"{name}\"");
-                    return Err(SqlError::new(SqlState::SYNTAX_ERROR, message).hint("The options are snapshot and since."));
+                    return Err(
+                        SqlError::new(SqlState::SYNTAX_ERROR, message).hint("The options are snapshot and since.")
+                    );
                 }
             }
             if self.inner.consume_token(&Token::Comma) {
@@ -82,7 +84,7 @@ impl Sql<'_> {
 pub(crate) fn is_query(channel: &str) -> bool {
     let mut words = channel.split_whitespace();
     let first = words.next().unwrap_or_default().to_ascii_lowercase();
-    matches!(first.as_str(), "select" | "table" | "with" | "values") && words.next().is_some()
+    matches!(first.as_str(), "select" | "table" | "with") && words.next().is_some()
 }
 
 /// True for the channel of LISTEN and UNLISTEN that is a query, at a place among tokens: it is not a name and is not cut.

@@ -35,7 +35,7 @@ impl Sql<'_> {
         } else if self.take_words(&["set", "schema"]) {
             SequenceAction::SetSchema(self.name()?)
         } else if self.take_words(&["owner", "to"]) {
-            SequenceAction::OwnerTo(self.name()?)
+            SequenceAction::OwnerTo(self.name_or_keyword()?)
         } else {
             SequenceAction::Options(self.sequence_options()?)
         };
