@@ -44,7 +44,7 @@ impl Default for LiveLimits {
         LiveLimits {
             queries: 100_000,
             queries_per_session: 1_000,
-            buffer_bytes: 1 << 20,
+            buffer_bytes: 8 << 20,
             buffers_bytes: 1 << 30,
             result_bytes: 64 << 20,
         }

@@ -13,6 +13,7 @@ use futures::FutureExt;
 use kalamdb_catalog::{SqlError, SqlState};
 use kalamdb_engine::live::Notification;
 use kalamdb_engine::session::{BackendState, CancelHandle, CancelReason, Session, TransactionStatus};
+use tokio::task::yield_now;
 use tokio::time::{Instant, sleep_until};
 
 use crate::cancel::{Backend, BackendGuard};
@@ -117,6 +118,8 @@ impl Connection {
                 }
                 told = self.session.next_notifications(NOTIFICATION_BYTES_MAX), if idle && !writing => {
                     write_notifications(&mut self.transport.out, &told?);
+                    // Others are served between the parts of a long result, and this client's next command is seen.
+                    yield_now().await;
                 }
                 () = sleep_until(idle_end.unwrap_or_else(Instant::now)), if idle_end.is_some() => {
                     return Err(Stop::Fatal(SqlError::new(

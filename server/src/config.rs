@@ -289,7 +289,7 @@ pub(crate) const KEYS: &[Key] = &[
     Key {
         name: "live.buffer_size",
         env: "KALAMDB_LIVE_BUFFER_SIZE",
-        default: "1MB",
+        default: "8MB",
         help: "changes kept for one live query; a listener that is slower is reset and gets the rows anew",
         set: |config, value| {
             config.live.buffer_bytes = bytes(value, 1 << 10)? as usize;

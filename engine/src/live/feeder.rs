@@ -2,8 +2,10 @@
 //! and hands what comes of it to the subscriptions.
 
 use std::collections::{HashMap, HashSet};
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 use futures::TryStreamExt;
 use kalamdb_catalog::{CachedTableData, Catalog, Oid, Result, SqlError, SqlState, TableDefinition};
@@ -17,6 +19,8 @@ use super::subscription::{Rows, Subscription};
 use crate::sql::functions::json::JsonWriter;
 use crate::types::ColumnReader;
 
+/// How long a query may take each time it is run: all live queries wait for it.
+const RUN_MAX: Duration = Duration::from_secs(10);
 /// Changes that are looked at together.
 pub(super) const CHANGES_MAX: usize = 10_000;
 /// Their bytes.
@@ -52,6 +56,9 @@ impl Routes {
     fn new(queries: &[Arc<LiveQuery>]) -> Routes {
         let mut routes = Routes::default();
         for query in queries {
+            if query.state.lock().ended {
+                continue;
+            }
             let bound = query.bound();
             match &bound.how {
                 How::Diff(_) => {
@@ -84,7 +91,9 @@ impl<'a> Feeder<'a> {
 
     pub(super) fn run(mut self) {
         while self.shared.live.watched() {
-            if let Err(error) = self.turn() {
+            let turned = catch_unwind(AssertUnwindSafe(|| self.turn()));
+            let bug = || Err(SqlError::internal("the thread of live queries met a bug"));
+            if let Err(error) = turned.unwrap_or_else(|_| bug()) {
                 tracing::error!(%error, "live queries begin anew");
                 for query in &self.queries {
                     query.state.lock().result = None;
@@ -161,9 +170,10 @@ impl<'a> Feeder<'a> {
                         How::Rows(rows) => rows.columns(),
                         How::Diff(diff) => diff.names.list(),
                     };
+                    let same_names = bound.oids() == query.bound().oids();
                     let mut state = query.state.lock();
                     state.bound = Arc::new(bound);
-                    if same_rows {
+                    if same_rows && same_names {
                         continue;
                     }
                     state.result = None;
@@ -225,7 +235,7 @@ impl<'a> Feeder<'a> {
     fn tell(&self, by_table: &HashMap<Oid, Vec<RowChange>>) {
         for (oid, changes) in by_table {
             for query in self.routes.all.get(oid).into_iter().flatten() {
-                tell(query, &changes.iter().collect::<Vec<_>>());
+                self.tell_of(query, &changes.iter().collect::<Vec<_>>());
             }
             let Some(columns) = self.routes.equal.get(oid) else { continue };
             for (column, values) in columns {
@@ -246,11 +256,26 @@ impl<'a> Feeder<'a> {
                 }
                 for (value, changes) in wanted {
                     for query in values.get(value).into_iter().flatten() {
-                        tell(query, &changes);
+                        self.tell_of(query, &changes);
                     }
                 }
             }
         }
+    }
+
+    fn tell_of(&self, query: &Arc<LiveQuery>, changes: &[&RowChange]) {
+        if let Err(error) = tell(query, changes) {
+            self.failed(query, &error);
+        }
+    }
+
+    /// A query has met an error: it ends, unless its tables have just been changed under it.
+    fn failed(&self, query: &Arc<LiveQuery>, error: &SqlError) {
+        if Arc::ptr_eq(&self.catalog, &self.shared.txns.snapshot().1) {
+            return query.end(error.message());
+        }
+        query.state.lock().result = None;
+        query.subscriptions().iter().for_each(|s| s.reset("table altered", None));
     }
 
     /// Runs a query again if its tables have changed, or somebody waits for its first result.
@@ -266,7 +291,7 @@ impl<'a> Feeder<'a> {
             Some(known) => known,
             None => match self.runtime.block_on(self.result(query, diff)) {
                 Ok(result) => result,
-                Err(error) => return query.end(error.message()),
+                Err(error) => return self.failed(query, &error),
             },
         };
         if let Some((_, before)) = &before {
@@ -275,7 +300,7 @@ impl<'a> Feeder<'a> {
             let listening = query.subscriptions();
             for (i, event) in events.iter().enumerate() {
                 let told = query.notification(payload::change(event, i + 1 == count));
-                listening.iter().filter(|s| !s.wants_result()).for_each(|s| s.push(seq, &told));
+                listening.iter().filter(|s| s.has_begun()).for_each(|s| s.push(seq, &told));
             }
         }
         query.state.lock().result = Some((seq, Arc::clone(&rows)));
@@ -284,11 +309,27 @@ impl<'a> Feeder<'a> {
 
     /// The result as of the newest commit.
     async fn result(&self, query: &LiveQuery, diff: &DiffQuery) -> Result<(u64, Rows)> {
-        let (seq, mut stream) = self.shared.run(&query.session, &diff.plan).await?;
+        query.cancel.reset();
+        let run = self.shared.run(&query.session, &diff.plan);
+        let too_long = || {
+            let message = format!("the query of a live query runs longer than {} s", RUN_MAX.as_secs());
+            SqlError::new(SqlState::QUERY_CANCELED, message)
+        };
+        let deadline = tokio::time::Instant::now() + RUN_MAX;
+        let (seq, mut stream) = tokio::time::timeout_at(deadline, run).await.map_err(|_| too_long())??;
         let writer = JsonWriter::new(&query.session.format());
         let mut rows = Vec::new();
         let mut bytes = 0;
-        while let Some(batch) = stream.try_next().await? {
+        loop {
+            let next = async {
+                tokio::select! {
+                    biased;
+                    error = query.cancel.tripped() => Err(error),
+                    batch = stream.try_next() => batch,
+                }
+            };
+            let batch = tokio::time::timeout_at(deadline, next).await.map_err(|_| too_long())??;
+            let Some(batch) = batch else { break };
             let columns: Vec<ColumnReader<'_>> = batch.columns()[..diff.types.len()]
                 .iter()
                 .zip(&diff.types)
@@ -327,26 +368,21 @@ fn same_rows(before: &TableDefinition, after: &TableDefinition) -> bool {
 }
 
 /// Tells a query of changes, in commit order.
-fn tell(query: &Arc<LiveQuery>, changes: &[&RowChange]) {
+fn tell(query: &Arc<LiveQuery>, changes: &[&RowChange]) -> Result<()> {
     let bound = query.bound();
-    let How::Rows(rows) = &bound.how else { return };
+    let How::Rows(rows) = &bound.how else { return Ok(()) };
     let from = match &*query.state.lock() {
-        QueryState { ended: true, .. } => return,
+        QueryState { ended: true, .. } => return Ok(()),
         state => state.from,
     };
     // In commit order.
     let changes = &changes[changes.partition_point(|change| change.seq <= from)..];
-    let events = match rows.events(changes) {
-        Ok(events) => events,
-        Err(error) => return query.end(error.message()),
-    };
-    if events.is_empty() {
-        return;
-    }
+    let events = rows.events(changes)?;
     let listening = query.subscriptions();
     for (i, event) in events.iter().enumerate() {
         let last = events.get(i + 1).is_none_or(|next| next.seq != event.seq);
         let told = query.notification(payload::change(event, last));
         listening.iter().for_each(|s| s.push(event.seq, &told));
     }
+    Ok(())
 }

@@ -16,13 +16,15 @@ pub struct Listener {
     pub(super) pid: i32,
     pub(super) database: Oid,
     channels: Mutex<BTreeSet<Arc<str>>>,
+    /// The texts of live queries: what NOTIFY tells on such a channel is not for those who listen to the query.
+    queries: Mutex<BTreeSet<Arc<str>>>,
     /// Has a permit when there is something to get.
     wake: Notify,
 }
 
 impl Listener {
     pub(super) fn new(id: ListenerId, pid: i32, database: Oid) -> Listener {
-        Listener { id, pid, database, channels: Mutex::default(), wake: Notify::new() }
+        Listener { id, pid, database, channels: Mutex::default(), queries: Mutex::default(), wake: Notify::new() }
     }
 
     /// Waits until there may be something to get.
@@ -39,6 +41,20 @@ impl Listener {
     }
 
     /// pg_listening_channels
+    pub fn listed(&self) -> Vec<Arc<str>> {
+        let mut all = self.channels();
+        all.extend(self.queries.lock().iter().cloned());
+        all
+    }
+
+    pub(crate) fn add_query(&self, text: &Arc<str>) {
+        self.queries.lock().insert(Arc::clone(text));
+    }
+
+    pub(crate) fn remove_query(&self, text: &str) {
+        self.queries.lock().remove(text);
+    }
+
     pub fn channels(&self) -> Vec<Arc<str>> {
         self.channels.lock().iter().cloned().collect()
     }

@@ -28,7 +28,7 @@ use tokio::sync::watch;
 
 pub use listener::Listener;
 pub use notification::{AnnouncementMark, Announcements, ListenAction, Notification, Notifies};
-pub(crate) use payload::{ready, reset, snapshot};
+pub(crate) use payload::{ended, ready, reset, snapshot};
 pub use queries::Prepared;
 pub use queries::{ListenOptions, LiveCounts, LiveQueries};
 use queue::{ListenerId, Queue};
@@ -155,7 +155,8 @@ impl LiveQueryManager {
     }
 
     /// LISTEN, once its transaction has committed.
-    pub(crate) fn listen(&self, listener: &Listener, channel: &Arc<str>) {
+    pub(crate) fn listen(&self, listener: &Arc<Listener>, channel: &Arc<str>) {
+        self.prepare(listener, channel);
         listener.add(channel);
     }
 
@@ -263,7 +264,6 @@ impl LiveQueryManager {
             for notifies in commits {
                 self.carry(notifies);
             }
-            self.queue.trim();
             self.carried.send_modify(|carried| *carried += count);
             if self.queue.usage() > 0.5 && warned.is_none_or(|at| at.elapsed() > WARNING_PAUSE) {
                 warned = Some(Instant::now());
@@ -277,18 +277,20 @@ impl LiveQueryManager {
         let notifications = list
             .iter()
             .map(|(channel, payload)| Arc::new(Notification::new(pid, Arc::clone(channel), Arc::clone(payload))));
-        let place = self.queue.append(database, notifications.collect());
+        let mut listeners: HashMap<ListenerId, Arc<Listener>> = HashMap::new();
         let mut last: Option<&Arc<str>> = None;
         for (channel, _) in &list {
             if last == Some(channel) {
                 continue;
             }
             last = Some(channel);
-            let Some(listeners) = self.channels.get(&(database, Arc::clone(channel))) else { continue };
-            for listener in listeners.values() {
-                if self.queue.mark(listener.id, place) {
-                    listener.wake();
-                }
+            if let Some(found) = self.channels.get(&(database, Arc::clone(channel))) {
+                listeners.extend(found.iter().map(|(id, listener)| (*id, Arc::clone(listener))));
+            }
+        }
+        for id in self.queue.append(database, notifications.collect(), listeners.keys().copied()) {
+            if let Some(listener) = listeners.get(&id) {
+                listener.wake();
             }
         }
     }

@@ -73,6 +73,14 @@ pub(crate) fn reset(seq: u64, reason: &str, columns: Option<&str>) -> Arc<str> {
     out.into()
 }
 
+/// What has been told is void, and nothing follows.
+pub(crate) fn ended(seq: u64, reason: &str) -> Arc<str> {
+    let mut out = format!(r#"{{"op":"reset","seq":{seq},"reason":"#);
+    write_string(reason, &mut out);
+    out.push_str(r#","ended":true}"#);
+    out.into()
+}
+
 /// The change of a row; `last` if it is the commit's last one.
 pub(super) fn change(event: &RowEvent, last: bool) -> Arc<str> {
     let RowEvent { seq, op, key, new, old } = event;

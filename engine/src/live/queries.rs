@@ -20,7 +20,7 @@ use super::payload;
 use super::query::{BoundLive, How, RowChange, RowQuery, bind};
 use super::subscription::{Rows, Subscription, SubscriptionId, Totals};
 use crate::limits::QUERY_STACK_BYTES;
-use crate::session::{CancelHandle, SessionContext};
+use crate::session::{CancelHandle, CancelReason, SessionContext};
 use crate::settings::LiveLimits;
 use crate::sql::RowStream;
 use crate::sql::plan::{Engine, StatementContext};
@@ -81,6 +81,8 @@ pub(super) struct QueryKey {
     text: Arc<str>,
     /// Of the settings that values and names are read by.
     settings: String,
+    /// What the names in it mean.
+    relations: Vec<Oid>,
 }
 
 /// A query and all who listen to it.
@@ -89,6 +91,8 @@ pub(super) struct LiveQuery {
     pub(super) session: Arc<SessionContext>,
     pub(super) state: Mutex<QueryState>,
     subscriptions: Mutex<HashMap<SubscriptionId, Arc<Subscription>>>,
+    /// Ends a run that nobody waits for any more.
+    pub(super) cancel: CancelHandle,
 }
 
 pub(super) struct QueryState {
@@ -181,6 +185,9 @@ impl LiveQueries {
     /// Ends the thread.
     pub fn close(&self) {
         self.shared.live.stop_watching();
+        for query in self.shared.registry.lock().queries.values() {
+            query.cancel.cancel(CancelReason::Shutdown);
+        }
         if let Some(thread) = self.thread.lock().take()
             && thread.join().is_err()
         {
@@ -193,18 +200,26 @@ impl LiveQueries {
         if let Some(since) = options.since
             && since > self.shared.txns.snapshot().0
         {
-            let message = format!("position {since} is beyond the newest commit, {}", self.shared.txns.snapshot().0);
+            let message = format!("position {since} is beyond the newest commit");
             return Err(SqlError::new(SqlState::INVALID_PARAMETER_VALUE, message));
         }
         let vars = session.vars();
         let settings = ["search_path", "TimeZone", "DateStyle", "IntervalStyle", "bytea_output", "extra_float_digits"];
         let settings = settings.map(|name| vars.get(name).unwrap_or_default()).join("\n");
-        let key = QueryKey { database: session.database, user: session.user.clone(), text: text.into(), settings };
         let own = Arc::new(session.detached());
         let bound = bind(&own, text)?;
+        let relations = bound.oids();
+        let (database, user) = (session.database, session.user.clone());
+        let key = QueryKey { database, user, text: text.into(), settings, relations };
         let state = Mutex::new(QueryState { bound: Arc::new(bound), result: None, from: 0, ended: false });
         Ok(Prepared {
-            query: Arc::new(LiveQuery { key, session: own, state, subscriptions: Mutex::default() }),
+            query: Arc::new(LiveQuery {
+                key,
+                session: own,
+                state,
+                subscriptions: Mutex::default(),
+                cancel: CancelHandle::default(),
+            }),
             options,
         })
     }
@@ -226,10 +241,8 @@ impl LiveQueries {
         });
         let id = shared.next_id.fetch_add(1, Ordering::Relaxed);
         let user = prepared.query.key.user.clone();
-        let again = matches!(query.bound().how, How::Diff(_));
         let subscription = Arc::new(Subscription::new(
             id,
-            again,
             Arc::clone(&query),
             Arc::clone(listener),
             user,
@@ -244,6 +257,8 @@ impl LiveQueries {
         }
         shared.live.set_watching(true);
         drop(registry);
+        // Read after it has been entered.
+        subscription.enter(shared.txns.snapshot().0);
         shared.live.wake_queries();
         Ok(subscription)
     }
@@ -254,6 +269,9 @@ impl LiveQueries {
         let query = &subscription.query;
         let mut left = query.subscriptions.lock();
         left.remove(&subscription.id);
+        if left.is_empty() {
+            query.cancel.cancel(CancelReason::Disconnect);
+        }
         if left.is_empty() && registry.queries.get(&query.key).is_some_and(|known| Arc::ptr_eq(known, query)) {
             registry.queries.remove(&query.key);
         }
@@ -341,7 +359,7 @@ impl LiveQueries {
     pub(crate) fn is_unchanged(&self, subscription: &Subscription, since: u64, through: u64) -> Result<bool> {
         let shared = &self.shared;
         let bound = subscription.query.bound();
-        for table in &bound.tables {
+        for table in bound.relations() {
             if catalog_store::last_change(shared.txns.storage(), &table.definition)? > since {
                 return Ok(false);
             }
@@ -364,7 +382,7 @@ impl LiveQueries {
     pub(crate) fn replay(&self, subscription: &Subscription, since: u64) -> Result<Option<(u64, Vec<Arc<str>>)>> {
         let shared = &self.shared;
         let bound = subscription.query.bound();
-        for table in &bound.tables {
+        for table in bound.relations() {
             if catalog_store::last_change(shared.txns.storage(), &table.definition)? > since {
                 return Ok(None);
             }

@@ -12,7 +12,7 @@ use datafusion::common::tree_node::{Transformed, TreeNode};
 use datafusion::common::{Column as DfColumn, DFSchema, DataFusionError};
 use datafusion::logical_expr::{Expr, LogicalPlan, LogicalPlanBuilder, Operator};
 use datafusion::physical_expr::PhysicalExpr;
-use datafusion::sql::sqlparser::ast::{self, visit_expressions};
+use datafusion::sql::sqlparser::ast::{self, Visit, visit_expressions};
 use kalamdb_catalog::{CachedTableData, Oid, PgType, Result, SqlError, SqlState, TableKind};
 
 use super::payload::{Names, object};
@@ -59,6 +59,13 @@ pub(super) struct BoundLive {
 }
 
 impl BoundLive {
+    /// What its names mean, in order.
+    pub(super) fn oids(&self) -> Vec<Oid> {
+        let mut oids: Vec<Oid> = self.relations().map(|r| r.definition.oid).collect();
+        oids.sort_unstable();
+        oids
+    }
+
     pub(super) fn relations(&self) -> impl Iterator<Item = &Arc<CachedTableData>> {
         self.tables.iter().chain(&self.views)
     }
@@ -130,30 +137,53 @@ fn refused(what: &str) -> SqlError {
     SqlError::new(SqlState::FEATURE_NOT_SUPPORTED, format!("{what} cannot be in a live query"))
 }
 
-/// 0A000 for functions whose value is not a matter of the rows they are applied to.
+/// 0A000 for functions whose value is not a matter of the rows they are applied to, 42P02 for parameters.
 fn check_functions(query: &ast::Query) -> Result<()> {
-    let mut found = None;
-    let _ = visit_expressions(query, |e| {
-        if let ast::Expr::Function(call) = e {
-            let name =
-                call.name.0.last().and_then(|p| p.as_ident()).map(|i| i.value.to_lowercase()).unwrap_or_default();
-            let volatile = functions_named(&name).any(|f| f.volatility == Volatility::Volatile);
-            let stable = functions_named(&name).any(|f| f.volatility == Volatility::Stable);
-            let system = ["pg_", "has_", "txid_", "to_reg", "inet_"].iter().any(|prefix| name.starts_with(prefix));
-            let one_argument = matches!(&call.args, ast::FunctionArguments::List(list) if list.args.len() == 1);
-            let of_now = NOT_OF_ROWS.contains(&name.as_str()) || name == "age" && one_argument;
-            if volatile || of_now || stable && system {
-                found = Some(name);
-                return ControlFlow::Break(());
-            }
-        }
-        ControlFlow::Continue(())
-    });
-    match found {
-        Some(name) => Err(refused(&format!("function {name}()"))
-            .detail("Its value may change while no row does, and nobody would be told.")),
-        None => Ok(()),
+    match query.visit(&mut Check) {
+        ControlFlow::Break(error) => Err(error),
+        ControlFlow::Continue(()) => Ok(()),
     }
+}
+
+struct Check;
+
+impl ast::Visitor for Check {
+    type Break = SqlError;
+
+    fn pre_visit_expr(&mut self, e: &ast::Expr) -> ControlFlow<SqlError> {
+        match e {
+            ast::Expr::Function(call) => {
+                let one = matches!(&call.args, ast::FunctionArguments::List(list) if list.args.len() == 1);
+                check_function(&function_name(&call.name), one)
+            }
+            ast::Expr::Value(ast::ValueWithSpan { value: ast::Value::Placeholder(name), .. }) => ControlFlow::Break(
+                SqlError::new(SqlState::UNDEFINED_PARAMETER, format!("there is no parameter {name}")),
+            ),
+            _ => ControlFlow::Continue(()),
+        }
+    }
+
+    fn pre_visit_table_factor(&mut self, factor: &ast::TableFactor) -> ControlFlow<SqlError> {
+        match factor {
+            ast::TableFactor::Table { name, args: Some(args), .. } => {
+                check_function(&function_name(name), args.args.len() == 1)
+            }
+            ast::TableFactor::Function { name, args, .. } => check_function(&function_name(name), args.len() == 1),
+            _ => ControlFlow::Continue(()),
+        }
+    }
+}
+
+fn check_function(name: &str, one_argument: bool) -> ControlFlow<SqlError> {
+    let volatile = functions_named(name).any(|f| f.volatility == Volatility::Volatile);
+    let stable = functions_named(name).any(|f| f.volatility == Volatility::Stable);
+    let system = ["pg_", "has_", "txid_", "to_reg", "inet_"].iter().any(|prefix| name.starts_with(prefix));
+    let of_now = NOT_OF_ROWS.contains(&name) || name == "age" && one_argument;
+    if !(volatile || of_now || stable && system) {
+        return ControlFlow::Continue(());
+    }
+    let error = refused(&format!("function {name}()"));
+    ControlFlow::Break(error.detail("Its value may change while no row does, and nobody would be told."))
 }
 
 /// The stored tables that a query reads, and the views through which it does. 0A000 for others.
@@ -199,7 +229,7 @@ fn relations_of(
 /// they are all there.
 fn key_of(query: &ast::Query, bound: &BoundQuery, tables: &[Arc<CachedTableData>]) -> Option<Vec<usize>> {
     let ast::SetExpr::Select(select) = query.body.as_ref() else { return None };
-    if select.distinct.is_some() || query.with.is_some() {
+    if select.distinct.is_some() || query.with.is_some() || gives_sets(select) {
         return None;
     }
     if let ast::GroupByExpr::Expressions(by, modifiers) = &select.group_by
@@ -226,6 +256,22 @@ fn key_of(query: &ast::Query, bound: &BoundQuery, tables: &[Arc<CachedTableData>
     Some(key)
 }
 
+/// True if a row may be shown several times, once for each of a set's.
+fn gives_sets(select: &ast::Select) -> bool {
+    let mut found = false;
+    let _ = visit_expressions(&select.projection, |e| {
+        if let ast::Expr::Function(call) = e {
+            found |= functions_named(&function_name(&call.name)).any(|f| f.returns_set);
+        }
+        ControlFlow::<()>::Continue(())
+    });
+    found
+}
+
+fn function_name(name: &ast::ObjectName) -> String {
+    name.0.last().and_then(|p| p.as_ident()).map(|i| i.value.to_lowercase()).unwrap_or_default()
+}
+
 /// True if a join may give NULLs in place of a table's row: then its key does not tell rows apart.
 fn outer_joined(select: &ast::Select) -> bool {
     let inner = |join: &ast::Join| {
@@ -243,9 +289,8 @@ fn grouped_outputs(select: &ast::Select, by: &[ast::Expr]) -> Option<Vec<usize>>
     for expr in by {
         let found = select.projection.iter().position(|item| match item {
             ast::SelectItem::UnnamedExpr(shown) => shown == expr,
-            ast::SelectItem::ExprWithAlias { expr: shown, alias } => {
-                shown == expr || matches!(expr, ast::Expr::Identifier(name) if name.value == alias.value)
-            }
+            // The alias is no key: what is grouped by a name is the column of that name, if there is one.
+            ast::SelectItem::ExprWithAlias { expr: shown, .. } => shown == expr,
             _ => false,
         });
         let ordinal = match expr {

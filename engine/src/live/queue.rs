@@ -96,39 +96,35 @@ impl Queue {
         self.used.load(Ordering::Acquire) as f64 / self.max as f64
     }
 
-    /// Adds what a transaction tells, for which room has been taken. The place of the first.
-    pub(super) fn append(&self, database: Oid, notifications: Vec<Arc<Notification>>) -> u64 {
+    /// Adds what a transaction tells, for which room has been taken, for these listeners. Those that had nothing to get before.
+    pub(super) fn append(
+        &self,
+        database: Oid,
+        notifications: Vec<Arc<Notification>>,
+        listeners: impl Iterator<Item = ListenerId>,
+    ) -> Vec<ListenerId> {
         let mut state = self.state.lock();
         let place = state.head();
         for notification in notifications {
             state.memory_bytes += notification.bytes();
             state.memory.push_back(Entry { database, notification });
         }
-        if state.memory_bytes > NOTIFY_MEMORY_BYTES_MAX {
-            state.trim(self);
-            if state.memory_bytes > NOTIFY_MEMORY_BYTES_MAX
-                && let Err(error) = state.spill(&self.dir)
-            {
-                tracing::error!(%error, "notifications stay in memory");
+        // In one step with the above: a listener that reads takes with it what nobody is behind.
+        let mut fresh = Vec::new();
+        for listener in listeners {
+            if !state.places.contains_key(&listener) {
+                state.places.insert(listener, place);
+                state.behind.insert((place, listener));
+                fresh.push(listener);
             }
         }
-        place
-    }
-
-    /// Says that a listener has something to get from `place` on. False if it had something to get already.
-    pub(super) fn mark(&self, listener: ListenerId, place: u64) -> bool {
-        let mut state = self.state.lock();
-        if state.places.contains_key(&listener) {
-            return false;
+        state.trim(self);
+        if state.memory_bytes > NOTIFY_MEMORY_BYTES_MAX
+            && let Err(error) = state.spill(&self.dir)
+        {
+            tracing::error!(%error, "notifications stay in memory");
         }
-        state.places.insert(listener, place);
-        state.behind.insert((place, listener));
-        true
-    }
-
-    /// Drops what nobody has to get.
-    pub(super) fn trim(&self) {
-        self.state.lock().trim(self);
+        fresh
     }
 
     /// The next notifications for a listener, of about so many bytes.
@@ -322,8 +318,7 @@ mod tests {
         for i in 0..count {
             let told = notification(if i % 3 == 0 { "other" } else { "c" }, format!("{i:0>1000}"));
             queue.reserve(told.bytes()).unwrap();
-            let place = queue.append(1, vec![told]);
-            assert_eq!(queue.mark(1, place), i == 0);
+            assert_eq!(queue.append(1, vec![told], [1].into_iter()).is_empty(), i > 0);
         }
         assert!(std::fs::read_dir(dir.0.join("notify")).unwrap().count() > 1);
         let mut expected = (0..count).filter(|i| i % 3 != 0);
@@ -348,8 +343,7 @@ mod tests {
         let queue = Queue::open(dir.0.join("notify"), 1000).unwrap();
         let told = notification("c", "x".repeat(500));
         queue.reserve(told.bytes()).unwrap();
-        let place = queue.append(1, vec![Arc::clone(&told)]);
-        queue.mark(1, place);
+        queue.append(1, vec![Arc::clone(&told)], [1].into_iter());
         assert_eq!(queue.reserve(told.bytes()).unwrap_err().code(), SqlState::PROGRAM_LIMIT_EXCEEDED);
         assert_eq!(queue.slowest(), Some(1));
         queue.forget(1);

@@ -16,6 +16,9 @@ use crate::settings::LiveLimits;
 /// What its end is called in `system.live_queries`.
 pub(super) type SubscriptionId = u64;
 
+/// What a change counts for beside its payload.
+const EVENT_BYTES: usize = 64;
+
 /// A result as of a commit: of each row its key and its columns, as JSON objects.
 pub(crate) type Rows = Arc<Vec<(String, String)>>;
 
@@ -33,8 +36,12 @@ pub struct Subscription {
     /// The last commit that the listener has got everything of.
     delivered: AtomicU64,
     resets: AtomicU64,
-    /// The listener waits for the result to begin with.
+    /// The newest commit when it was entered: what is committed after it is told.
+    entered: AtomicU64,
+    /// Of a query that is run again: the listener waits for the result to begin with.
     wanting: AtomicBool,
+    /// The same: he has it, and changes follow.
+    begun: AtomicBool,
     buffer: Mutex<Buffer>,
     totals: Arc<Totals>,
 }
@@ -54,6 +61,8 @@ struct Buffer {
     events: VecDeque<(u64, Arc<Notification>)>,
     bytes: usize,
     state: State,
+    /// Changes up to this commit are part of what has been given up.
+    void: u64,
     /// The result to begin with, of a query that is run again.
     result: Option<(u64, Rows)>,
 }
@@ -86,7 +95,6 @@ pub(crate) enum Taken {
 impl Subscription {
     pub(super) fn new(
         id: SubscriptionId,
-        wanting: bool,
         query: Arc<LiveQuery>,
         listener: Arc<Listener>,
         user: String,
@@ -103,7 +111,9 @@ impl Subscription {
             created_at: now_micros(),
             delivered: AtomicU64::new(0),
             resets: AtomicU64::new(0),
-            wanting: AtomicBool::new(wanting),
+            entered: AtomicU64::new(0),
+            wanting: AtomicBool::new(false),
+            begun: AtomicBool::new(false),
             buffer: Mutex::default(),
             totals,
         }
@@ -139,13 +149,16 @@ impl Subscription {
     /// Adds a change; if there is no room, what is kept goes and the listener begins anew. Never waits.
     pub(super) fn push(&self, seq: u64, event: &Arc<Notification>) {
         let mut buffer = self.buffer.lock();
-        if !matches!(buffer.state, State::Flowing) {
+        if !matches!(buffer.state, State::Flowing) || seq <= buffer.void {
             return;
         }
-        let bytes = event.bytes();
+        let bytes = event.payload.len() + EVENT_BYTES;
         let all = self.totals.bytes.load(Ordering::Relaxed);
         let limits = &self.totals.limits;
-        if buffer.bytes + bytes > limits.buffer_bytes || all + bytes > limits.buffers_bytes {
+        // One alone is let through, however large.
+        let full = buffer.bytes + bytes > limits.buffer_bytes || all + bytes > limits.buffers_bytes;
+        if full && !buffer.events.is_empty() {
+            buffer.void = seq;
             drop(buffer);
             tracing::warn!(pid = self.pid(), query = %self.text(), "a live query is reset: its listener is too slow");
             return self.reset("the listener is too slow", None);
@@ -178,8 +191,9 @@ impl Subscription {
         let mut buffer = self.buffer.lock();
         if !matches!(buffer.state, State::Ended { .. }) {
             self.totals.bytes.fetch_sub(buffer.bytes, Ordering::Relaxed);
-            *buffer = Buffer { state, ..Buffer::default() };
+            *buffer = Buffer { state, void: buffer.void, ..Buffer::default() };
         }
+        self.begun.store(false, Ordering::Release);
         drop(buffer);
         self.listener.wake();
     }
@@ -187,11 +201,25 @@ impl Subscription {
     /// The result to begin with: changes after it follow.
     pub(super) fn begin_with(&self, seq: u64, rows: Rows) {
         self.wanting.store(false, Ordering::Release);
+        self.begun.store(true, Ordering::Release);
         self.buffer.lock().result = Some((seq, rows));
         self.listener.wake();
     }
 
-    /// Changes are of no use before the result.
+    /// Where it stands if it begins with no rows.
+    pub(crate) fn entered(&self) -> u64 {
+        self.entered.load(Ordering::Acquire)
+    }
+
+    pub(super) fn enter(&self, seq: u64) {
+        self.entered.store(seq, Ordering::Release);
+    }
+
+    /// Changes are of use: it has begun with a result.
+    pub(super) fn has_begun(&self) -> bool {
+        self.begun.load(Ordering::Acquire)
+    }
+
     pub(super) fn wants_result(&self) -> bool {
         self.wanting.load(Ordering::Acquire)
     }
@@ -225,7 +253,7 @@ impl Subscription {
         while bytes < bytes_max
             && let Some((seq, event)) = buffer.events.pop_front()
         {
-            bytes += event.bytes();
+            bytes += event.payload.len() + EVENT_BYTES;
             taken.push((seq, event));
         }
         buffer.bytes -= bytes;

@@ -4,6 +4,7 @@
 //! read as the connection takes them, so that a large result is nowhere whole.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use datafusion::arrow::array::AsArray;
 use futures::StreamExt;
@@ -12,10 +13,13 @@ use parking_lot::Mutex;
 
 use super::run::Session;
 use crate::live::{
-    ListenAction, ListenOptions, Listener, LiveQueries, Notification, Prepared, Rows, Subscription, Taken, ready,
-    reset, snapshot,
+    ListenAction, ListenOptions, Listener, LiveQueries, Notification, Prepared, Rows, Subscription, Taken, ended,
+    ready, reset, snapshot,
 };
 use crate::sql::RowStream;
+
+/// How long LISTEN waits for the first result of a query that is run again.
+const FIRST_RESULT_WAIT: Duration = Duration::from_secs(10);
 
 /// What a commit changes about what the session listens to.
 pub(super) struct Listening {
@@ -70,6 +74,7 @@ impl Session {
     pub(super) async fn after_listening(&mut self, listening: Listening, committed: bool) {
         if !listening.actions.is_empty() {
             self.take_effect(listening.actions, committed);
+            self.wait_for_results().await;
         }
         // What it has told itself comes before ReadyForQuery.
         let listens = self.listener().is_some_and(|listener| !listener.channels().is_empty());
@@ -78,11 +83,30 @@ impl Session {
         }
     }
 
+    /// A query that is run again stands where its first result does: what is committed after LISTEN has returned is told.
+    async fn wait_for_results(&self) {
+        let Some(listener) = self.listener() else { return };
+        let all = async {
+            for feed in self.feeds.iter().filter(|feed| matches!(feed.stage, Stage::Waiting(_))) {
+                while !feed.subscription.has_more() {
+                    listener.woken().await;
+                }
+            }
+        };
+        // A server that is so slow tells of what comes later.
+        let _ = tokio::time::timeout(FIRST_RESULT_WAIT, all).await;
+    }
+
     fn take_effect(&mut self, actions: Vec<ListenAction>, committed: bool) {
         let app = Arc::clone(self.app());
         let listener = Arc::clone(self.own_listener());
         let live = &app.live;
-        for action in actions {
+        // What is listened to again in the end goes on: nothing that is told meanwhile is missed.
+        let last = |channel: &str, at: usize| {
+            let again = |a: &ListenAction| matches!(a, ListenAction::Listen(c) if **c == *channel);
+            !actions[at..].iter().any(again)
+        };
+        for (at, action) in actions.iter().cloned().enumerate() {
             match action {
                 ListenAction::Listen(channel) if committed => live.listen(&listener, &channel),
                 ListenAction::Listen(channel) => {
@@ -93,11 +117,15 @@ impl Session {
                 ListenAction::ListenToQuery(text, prepared) if committed => self.begin_feed(text, &prepared),
                 ListenAction::Unlisten(channel) if committed => {
                     self.end_feeds(|feed| feed.text == channel);
-                    live.unlisten(&listener, &channel);
+                    if last(&channel, at) {
+                        live.unlisten(&listener, &channel);
+                    }
                 }
                 ListenAction::UnlistenAll if committed => {
                     self.end_feeds(|_| true);
-                    listener.channels().iter().for_each(|channel| live.unlisten(&listener, channel));
+                    let mut channels = listener.channels();
+                    channels.retain(|channel| last(channel, at));
+                    channels.iter().for_each(|channel| live.unlisten(&listener, channel));
                 }
                 ListenAction::ListenToQuery(..) | ListenAction::Unlisten(_) | ListenAction::UnlistenAll => {}
             }
@@ -110,8 +138,15 @@ impl Session {
         let listener = Arc::clone(self.own_listener());
         match self.app().queries.subscribe(prepared, &listener) {
             Ok(subscription) => {
-                self.app().live.listen(&listener, &text);
-                self.feeds.push(Feed { text, subscription, stage: Stage::Begin(prepared.options), after: 0 });
+                listener.add_query(&text);
+                let queries = &self.app().queries;
+                let stage = if queries.is_run_again(&subscription) {
+                    queries.want_result(&subscription);
+                    Stage::Waiting(prepared.options)
+                } else {
+                    Stage::Begin(prepared.options)
+                };
+                self.feeds.push(Feed { text, subscription, stage, after: 0 });
             }
             // The transaction has committed: it cannot fail any more.
             Err(error) => self.context().notice(error),
@@ -124,7 +159,7 @@ impl Session {
         let ended: Vec<Feed> = ended;
         for feed in ended {
             self.app().queries.unsubscribe(&feed.subscription);
-            self.app().live.unlisten(self.own_listener(), &feed.text);
+            self.own_listener().remove_query(&feed.text);
         }
     }
 
@@ -166,6 +201,9 @@ impl Session {
         for at in 0..self.feeds.len() {
             if matches!(self.feeds[at].stage, Stage::Changes) && self.feeds[at].subscription.has_more() {
                 let taken = self.feeds[at].changes(bytes_max);
+                if taken.is_empty() {
+                    continue;
+                }
                 app.queries.count_delivered(taken.len());
                 self.feeds.rotate_left(at + 1);
                 return Ok((taken, true));
@@ -209,7 +247,7 @@ impl Feed {
                         return self.resume(queries, since);
                     }
                     if !options.snapshot {
-                        return self.go_on(queries.newest());
+                        return self.go_on(self.subscription.entered());
                     }
                     match queries.current_rows(&self.subscription).await {
                         Ok(Some((seq, rows))) => self.stage = Stage::Reading(seq, Mutex::new(rows)),
@@ -289,7 +327,7 @@ impl Feed {
                 }
                 Taken::Ended { reason } => {
                     self.stage = Stage::Ended;
-                    return vec![self.tell(reset(self.subscription.delivered(), &reason, None))];
+                    return vec![self.tell(ended(self.subscription.delivered(), &reason))];
                 }
             }
         }
@@ -304,9 +342,11 @@ impl Feed {
                 told.extend(self.go_on(seq));
                 told
             }
-            Ok(None) | Err(_) => {
+            told => {
                 self.stage = Stage::Begin(ListenOptions { snapshot: true, since: None });
-                vec![self.tell(reset(since, "the change log does not reach back", None))]
+                let reason = told.err().map(|error| error.message().to_owned());
+                let reason = reason.as_deref().unwrap_or("the change log does not reach back");
+                vec![self.tell(reset(since, reason, None))]
             }
         }
     }
@@ -320,8 +360,13 @@ impl Feed {
     }
 
     fn end(&mut self, error: &SqlError) -> Vec<Arc<Notification>> {
+        // Its tables have been changed under it: there is a reset to be told.
+        if self.subscription.has_more() {
+            self.stage = Stage::Changes;
+            return self.changes(usize::MAX);
+        }
         self.stage = Stage::Ended;
-        vec![self.tell(reset(self.subscription.delivered(), error.message(), None))]
+        vec![self.tell(ended(self.subscription.delivered(), error.message()))]
     }
 
     fn tell(&self, payload: Arc<str>) -> Arc<Notification> {

@@ -334,6 +334,33 @@ fn a_listener_that_does_not_read_is_reset() {
     assert!(slow.resets > 0, "50 MB fit into its buffers");
 }
 
+/// Many on one channel, each of which gets everything; and more than fits into the queue's memory at once.
+#[test]
+fn every_listener_gets_everything() {
+    let target = Target::start();
+    let connect = || Client::connect(target.addr(), "postgres").expect("a session");
+    let mut listeners: Vec<Client> = (0..12).map(|_| connect()).collect();
+    for listener in &mut listeners {
+        listener.column("LISTEN everything").expect("to listen");
+    }
+    let mut sender = connect();
+    for i in 0..400 {
+        sender.column(&format!("NOTIFY everything, '{i}'")).expect("to notify");
+    }
+    let many = "SELECT count(pg_notify('everything', g || ':' || repeat('x', 3900))) FROM generate_series(400, 5399) g";
+    sender.column(many).expect("to notify");
+    for (number, listener) in listeners.iter_mut().enumerate() {
+        for expected in 0..5400 {
+            let message = listener.next().unwrap_or_else(|e| panic!("listener {number} at {expected}: {e}"));
+            let mut fields = Fields(&message.body);
+            assert_eq!((message.tag, fields.i32(), fields.cstr()), (b'A', sender.pid, "everything".to_owned()));
+            let payload = fields.cstr();
+            let got = payload.split(':').next().and_then(|n| n.parse::<u32>().ok());
+            assert_eq!(got, Some(expected), "listener {number}");
+        }
+    }
+}
+
 /// After kill -9 and a restart a listener goes on where he was.
 #[test]
 fn a_listener_goes_on_after_a_crash() {

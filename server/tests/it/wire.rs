@@ -16,7 +16,7 @@
 //! Pause 300                                wait that many ms (and, with REWRITE, for the answer to what was sent)
 //! ```
 //!
-//! A notification shows the name of the connection that it is from.
+//! A notification shows the name of the connection that it is from; commits' numbers in it are masked.
 //!
 //! What differs from server to server is masked: BackendKeyData's numbers, server_version, table OIDs, and the file,
 //! line and routine of errors. ParameterStatus messages that follow each other are compared in name order.
@@ -453,7 +453,7 @@ fn display(message: &Message) -> String {
             format!("{kind} {overall} columns={}", formats.join(","))
         }
         b'A' => {
-            let (pid, channel, payload) = (fields.i32(), fields.cstr(), fields.cstr());
+            let (pid, channel, payload) = (fields.i32(), fields.cstr(), without_position(&fields.cstr()));
             format!("{NOTIFICATION}{pid} {channel:?} {payload:?}")
         }
         b'd' => format!("CopyData {}", shown_value(Some(&message.body))),
@@ -463,6 +463,16 @@ fn display(message: &Message) -> String {
             format!("NegotiateProtocolVersion 3.{} unknown={}", minor & 0xffff, names.join(","))
         }
         tag => plain(tag),
+    }
+}
+
+/// A live query's payload without its commit's number.
+fn without_position(payload: &str) -> String {
+    match payload.split_once("\"seq\":") {
+        Some((before, rest)) => {
+            format!("{before}\"seq\":*{}", rest.trim_start_matches(|c: char| c.is_ascii_digit()))
+        }
+        None => payload.to_owned(),
     }
 }
 

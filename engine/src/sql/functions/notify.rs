@@ -28,7 +28,7 @@ fn pg_notify(call: &Call<'_>, args: &[ArrayRef]) -> Result<ArrayRef> {
 }
 
 fn listening_channels(call: &Call<'_>, _: &[ArrayRef]) -> Result<ArrayRef> {
-    let channels = call.session.listener.get().map(|listener| listener.channels()).unwrap_or_default();
+    let channels = call.session.listener.get().map(|listener| listener.listed()).unwrap_or_default();
     let mut lists = ListBuilder::new(StringBuilder::new());
     for _ in 0..call.rows {
         channels.iter().for_each(|channel| lists.values().append_value(channel));

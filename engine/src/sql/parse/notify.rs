@@ -80,11 +80,13 @@ impl Sql<'_> {
     }
 }
 
-/// True for a channel whose text is a query: LISTEN to it is a live query.
+/// True for a channel whose text is a query: LISTEN to it is a live query. It begins as one.
 pub(crate) fn is_query(channel: &str) -> bool {
-    let mut words = channel.split_whitespace();
-    let first = words.next().unwrap_or_default().to_ascii_lowercase();
-    matches!(first.as_str(), "select" | "table" | "with") && words.next().is_some()
+    let text = channel.trim_start_matches(|c: char| c.is_whitespace() || c == '(');
+    let end = text.find(|c: char| !c.is_ascii_alphabetic()).unwrap_or(text.len());
+    let (word, rest) = text.split_at(end);
+    let goes_on = rest.starts_with(|c: char| c.is_whitespace() || "*('\"".contains(c)) && !rest.trim().is_empty();
+    matches!(word.to_ascii_lowercase().as_str(), "select" | "table" | "with") && goes_on
 }
 
 /// True for the channel of LISTEN and UNLISTEN that is a query, at a place among tokens: it is not a name and is not cut.
