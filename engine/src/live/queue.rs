@@ -3,7 +3,7 @@
 //! Who has nothing to get has no place in it, so it is empty most of the time. What does not fit into memory is in files,
 //! which go when the server ends: nothing of the queue outlives it (manual, NOTIFY).
 
-use std::collections::{BTreeSet, HashMap, VecDeque};
+use std::collections::{BTreeSet, HashMap, VecDeque, hash_map};
 use std::fs::File;
 use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
@@ -103,7 +103,7 @@ impl Queue {
         notifications: Vec<Arc<Notification>>,
         listeners: impl Iterator<Item = ListenerId>,
     ) -> Vec<ListenerId> {
-        let mut state = self.state.lock();
+        let state = &mut *self.state.lock();
         let place = state.head();
         for notification in notifications {
             state.memory_bytes += notification.bytes();
@@ -112,8 +112,8 @@ impl Queue {
         // In one step with the above: a listener that reads takes with it what nobody is behind.
         let mut fresh = Vec::new();
         for listener in listeners {
-            if !state.places.contains_key(&listener) {
-                state.places.insert(listener, place);
+            if let hash_map::Entry::Vacant(free) = state.places.entry(listener) {
+                free.insert(place);
                 state.behind.insert((place, listener));
                 fresh.push(listener);
             }
