@@ -214,6 +214,9 @@ impl<'a> Feeder<'a> {
             last = change.seq;
             let oid = change.table;
             for query in self.routes.again.get(&oid).into_iter().flatten() {
+                if dirty.contains(&Arc::as_ptr(query)) {
+                    continue;
+                }
                 let known = query.state.lock().result.as_ref().map_or(0, |(seq, _)| *seq);
                 if change.seq > known {
                     dirty.insert(Arc::as_ptr(query));
@@ -296,10 +299,9 @@ impl<'a> Feeder<'a> {
         };
         if let Some((_, before)) = &before {
             let events = compare(before, &rows, seq, diff.key.is_none());
-            let count = events.len();
             let listening = query.subscriptions();
-            for (i, event) in events.iter().enumerate() {
-                let told = query.notification(payload::change(event, i + 1 == count));
+            for (seq, payload) in payload::changes(&events) {
+                let told = query.notification(payload);
                 listening.iter().filter(|s| s.has_begun()).for_each(|s| s.push(seq, &told));
             }
         }
@@ -379,10 +381,9 @@ fn tell(query: &Arc<LiveQuery>, changes: &[&RowChange]) -> Result<()> {
     let changes = &changes[changes.partition_point(|change| change.seq <= from)..];
     let events = rows.events(changes)?;
     let listening = query.subscriptions();
-    for (i, event) in events.iter().enumerate() {
-        let last = events.get(i + 1).is_none_or(|next| next.seq != event.seq);
-        let told = query.notification(payload::change(event, last));
-        listening.iter().for_each(|s| s.push(event.seq, &told));
+    for (seq, payload) in payload::changes(&events) {
+        let told = query.notification(payload);
+        listening.iter().for_each(|s| s.push(seq, &told));
     }
     Ok(())
 }

@@ -81,8 +81,15 @@ pub(crate) fn ended(seq: u64, reason: &str) -> Arc<str> {
     out.into()
 }
 
-/// The change of a row; `last` if it is the commit's last one.
-pub(super) fn change(event: &RowEvent, last: bool) -> Arc<str> {
+/// Changes in commit order, each with its commit; the last one of a commit says so.
+pub(super) fn changes(events: &[RowEvent]) -> impl Iterator<Item = (u64, Arc<str>)> {
+    events.iter().enumerate().map(|(i, event)| {
+        let last = events.get(i + 1).is_none_or(|next| next.seq != event.seq);
+        (event.seq, change(event, last))
+    })
+}
+
+fn change(event: &RowEvent, last: bool) -> Arc<str> {
     let RowEvent { seq, op, key, new, old } = event;
     let mut out = format!(r#"{{"op":"{op}","seq":{seq},"key":{key}"#);
     for (name, row) in [("new", new), ("old", old)] {

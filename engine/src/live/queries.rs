@@ -227,13 +227,9 @@ impl LiveQueries {
     /// Enters a subscription: what is committed from here on is kept for it. 54000 if there are too many.
     pub(crate) fn subscribe(&self, prepared: &Prepared, listener: &Arc<Listener>) -> Result<Arc<Subscription>> {
         let shared = &self.shared;
+        self.check_room(1)?;
         let mut registry = shared.registry.lock();
-        let most = shared.totals.limits.queries;
-        if registry.subscriptions.len() >= most {
-            let message = format!("more than {most} live queries");
-            return Err(SqlError::new(SqlState::PROGRAM_LIMIT_EXCEEDED, message));
-        }
-        // Unless it has ended meanwhile, or stands on an older catalog.
+        // Unless it has ended meanwhile.
         let known = registry.queries.get(&prepared.query.key).filter(|q| !q.state.lock().ended).cloned();
         let query = known.unwrap_or_else(|| {
             registry.queries.insert(prepared.query.key.clone(), Arc::clone(&prepared.query));
@@ -261,6 +257,16 @@ impl LiveQueries {
         subscription.enter(shared.txns.snapshot().0);
         shared.live.wake_queries();
         Ok(subscription)
+    }
+
+    /// 54000 if so many more are too many.
+    pub(crate) fn check_room(&self, more: usize) -> Result<()> {
+        let most = self.shared.totals.limits.queries;
+        if self.shared.registry.lock().subscriptions.len() + more > most {
+            let message = format!("more than {most} live queries");
+            return Err(SqlError::new(SqlState::PROGRAM_LIMIT_EXCEEDED, message));
+        }
+        Ok(())
     }
 
     /// UNLISTEN, and the end of the session.
@@ -359,10 +365,8 @@ impl LiveQueries {
     pub(crate) fn is_unchanged(&self, subscription: &Subscription, since: u64, through: u64) -> Result<bool> {
         let shared = &self.shared;
         let bound = subscription.query.bound();
-        for table in bound.relations() {
-            if catalog_store::last_change(shared.txns.storage(), &table.definition)? > since {
-                return Ok(false);
-            }
+        if shared.redefined(&bound, since)? {
+            return Ok(false);
         }
         let Some(changes) = shared.txns.changes_since(since)? else { return Ok(false) };
         for change in changes {
@@ -382,10 +386,8 @@ impl LiveQueries {
     pub(crate) fn replay(&self, subscription: &Subscription, since: u64) -> Result<Option<(u64, Vec<Arc<str>>)>> {
         let shared = &self.shared;
         let bound = subscription.query.bound();
-        for table in bound.relations() {
-            if catalog_store::last_change(shared.txns.storage(), &table.definition)? > since {
-                return Ok(None);
-            }
+        if shared.redefined(&bound, since)? {
+            return Ok(None);
         }
         let newest = shared.txns.snapshot().0;
         let Some(changes) = shared.txns.changes_since(since)? else { return Ok(None) };
@@ -433,9 +435,7 @@ fn last_commit(changes: &mut Vec<RowChange>) -> Vec<RowChange> {
 fn told(rows: &RowQuery, changes: &[RowChange], payloads: &mut Vec<Arc<str>>) -> Result<usize> {
     let events = rows.events(&changes.iter().collect::<Vec<_>>())?;
     let mut bytes = 0;
-    for (i, event) in events.iter().enumerate() {
-        let last = events.get(i + 1).is_none_or(|next| next.seq != event.seq);
-        let payload = payload::change(event, last);
+    for (_, payload) in payload::changes(&events) {
         bytes += payload.len();
         payloads.push(payload);
     }
@@ -443,6 +443,16 @@ fn told(rows: &RowQuery, changes: &[RowChange], payloads: &mut Vec<Arc<str>>) ->
 }
 
 impl Shared {
+    /// True if a relation of a query has been changed since a commit: what the log tells of its rows is not all then.
+    fn redefined(&self, bound: &BoundLive, since: u64) -> Result<bool> {
+        for relation in bound.relations() {
+            if catalog_store::last_change(self.txns.storage(), &relation.definition)? > since {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
     /// Runs a plan on the newest commit.
     pub(super) async fn run(
         &self,

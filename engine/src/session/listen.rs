@@ -56,11 +56,19 @@ impl Session {
         let mut announcements = self.context().announcements().lock();
         let listening = Listening { actions: announcements.take_actions(), tells: announcements.tells() };
         drop(announcements);
-        let queries = listening.actions.iter().filter(|a| matches!(a, ListenAction::ListenToQuery(..))).count();
-        let most = self.app().queries.limits().queries_per_session;
-        if queries > 0 && self.feeds.len() + queries > most {
-            let message = format!("more than {most} live queries in one session");
-            return Err(SqlError::new(SqlState::PROGRAM_LIMIT_EXCEEDED, message));
+        // What is listened to already begins anew and takes no more room.
+        let is_new = |action: &ListenAction| match action {
+            ListenAction::ListenToQuery(text, _) => !self.feeds.iter().any(|feed| feed.text == *text),
+            _ => false,
+        };
+        let more = listening.actions.iter().filter(|action| is_new(action)).count();
+        if more > 0 {
+            let most = self.app().queries.limits().queries_per_session;
+            if self.feeds.len() + more > most {
+                let message = format!("more than {most} live queries in one session");
+                return Err(SqlError::new(SqlState::PROGRAM_LIMIT_EXCEEDED, message));
+            }
+            self.app().queries.check_room(more)?;
         }
         for action in &listening.actions {
             if let ListenAction::Listen(channel) = action {

@@ -56,13 +56,7 @@ impl Binder<'_> {
     ) -> Result<BoundQuery> {
         let Outputs { targets, keys, sets, distinct, distinct_on, locked } = outputs;
         let plan = self.attach_sets(plan, sets)?;
-        let mut names: Vec<String> = Vec::new();
-        let mut exprs = Vec::new();
-        for target in &targets {
-            let name = unique_in(&names, &target.name);
-            exprs.push(target.typed.expr.clone().alias(&name));
-            names.push(name);
-        }
+        let (mut names, mut exprs) = named(&targets);
         let visible = names.len();
         let mut sorts = Vec::with_capacity(keys.len());
         for (key, sort) in keys {
@@ -164,19 +158,25 @@ impl Binder<'_> {
         if !sets.is_empty() {
             plan = self.attach_sets(OrderedNode::plan(plan), sets)?;
         }
-        let mut names: Vec<String> = Vec::new();
-        let mut shown = Vec::with_capacity(targets.len());
-        for target in &targets {
-            let name = unique_in(&names, &target.name);
-            shown.push(target.typed.expr.clone().alias(&name));
-            names.push(name);
-        }
+        let (_, shown) = named(&targets);
         plan = planning(LogicalPlanBuilder::from(plan).project(shown).and_then(|b| b.build()))?;
         plan = self.sort_and_limit(plan, Vec::new(), tail, env, None)?;
         let columns = columns_as_shown(&targets);
         let kinds = targets.into_iter().map(|t| t.typed.kind).collect();
         Ok(BoundQuery { plan, columns, kinds, simple: None })
     }
+}
+
+/// What is shown, each under a name of its own.
+fn named(targets: &[Target]) -> (Vec<String>, Vec<Expr>) {
+    let mut names: Vec<String> = Vec::with_capacity(targets.len());
+    let mut exprs = Vec::with_capacity(targets.len());
+    for target in targets {
+        let name = unique_in(&names, &target.name);
+        exprs.push(target.typed.expr.clone().alias(&name));
+        names.push(name);
+    }
+    (names, exprs)
 }
 
 fn columns_as_shown(targets: &[Target]) -> Vec<Column> {
