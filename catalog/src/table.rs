@@ -202,6 +202,7 @@ pub struct TableDefinition {
     pub schema_version: u16,
     /// All columns, dropped ones too; attribute number = position + 1.
     pub columns: Vec<ColumnDefinition>,
+    /// What rows are stored by. A DEFERRABLE primary key is among the constraints, with an index of its own.
     pub primary_key: Option<PrimaryKey>,
     /// Besides the primary key, in the order they were made.
     #[serde(default)]
@@ -242,12 +243,30 @@ impl TableDefinition {
         self.primary_key.iter().map(PrimaryKey::as_constraint).chain(self.constraints.iter().cloned()).collect()
     }
 
+    /// True if it has a primary key: the one that rows are stored by, or a DEFERRABLE one, which is an index.
+    pub fn has_key(&self) -> bool {
+        self.key_columns().is_some()
+    }
+
+    /// The columns of its primary key, of either sort.
+    pub fn key_columns(&self) -> Option<Vec<usize>> {
+        self.all_constraints().into_iter().find_map(|c| match c.kind {
+            ConstraintKind::Primary(_, columns) => Some(columns),
+            ConstraintKind::Unique(_) | ConstraintKind::Check(..) | ConstraintKind::Foreign(_) => None,
+        })
+    }
+
     /// The index with this OID, the primary key's too.
     pub fn index(&self, oid: Oid) -> Option<IndexDefinition> {
         match &self.primary_key {
             Some(key) if key.index_oid == oid => Some(key.as_index()),
             _ => self.indexes.iter().find(|i| i.oid == oid).cloned(),
         }
+    }
+
+    /// True for the index of the primary key.
+    pub fn is_primary(&self, index: Oid) -> bool {
+        self.constraint_of_index(index).is_some_and(|c| matches!(c.kind, ConstraintKind::Primary(..)))
     }
 
     /// The constraint with this OID, the primary key too.

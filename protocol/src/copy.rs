@@ -104,7 +104,7 @@ impl Connection {
             let batch = names.put(batch, self.session.context())?;
             let mut next = 0;
             while next < batch.num_rows() {
-                let rows = writer.rows(&batch);
+                let rows = writer.rows(batch.columns());
                 while next < batch.num_rows() && self.transport.out.len() < FLUSH_BYTES {
                     message(&mut self.transport.out, b'd', |out| {
                         out.append(&mut header);
@@ -116,6 +116,9 @@ impl Connection {
                 if self.transport.out.len() >= FLUSH_BYTES {
                     self.write_out().await?;
                 }
+            }
+            if batch.num_rows() == 0 {
+                self.transport.end_batch();
             }
             sent += batch.num_rows() as u64;
         }

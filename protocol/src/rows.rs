@@ -63,6 +63,10 @@ impl Connection {
                 let Some(batch) = self.pull(&mut source.rows).await? else {
                     return Ok(Sent { rows: sent as u64, all: true });
                 };
+                // Nothing more is there for now: what has come goes out meanwhile.
+                if batch.num_rows() == 0 {
+                    self.transport.end_batch();
+                }
                 source.batch = Some(source.names.put(batch, self.session.context())?);
                 source.next = 0;
                 continue;

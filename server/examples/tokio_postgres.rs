@@ -7,12 +7,22 @@
 
 use std::error::Error;
 use std::fmt::Debug;
+use std::future::poll_fn;
+use std::pin::pin;
 use std::time::{Duration, SystemTime};
+
+use futures::TryStreamExt;
+use serde_json::{Value, json};
+use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
+use tokio::time::timeout;
 
 use tokio_postgres::binary_copy::BinaryCopyInWriter;
 use tokio_postgres::error::SqlState;
 use tokio_postgres::types::{FromSql, IsNull, ToSql, Type, to_sql_checked};
-use tokio_postgres::{Client, NoTls, SimpleQueryMessage};
+use tokio_postgres::{AsyncMessage, Client, NoTls, Notification, SimpleQueryMessage};
+
+/// How long anything that has to come may take.
+const WAIT_MAX: Duration = Duration::from_secs(30);
 
 type Outcome = Result<(), Box<dyn Error>>;
 
@@ -191,6 +201,91 @@ async fn cancel(client: &Client) -> Outcome {
     equal("usable after cancel", client.query_one("SELECT 2", &[]).await?.get(0), 2)
 }
 
+/// A connection whose notifications come out of a channel.
+async fn listening(parameters: &str) -> Result<(Client, UnboundedReceiver<Notification>), Box<dyn Error>> {
+    let (client, mut connection) = tokio_postgres::connect(parameters, NoTls).await?;
+    let (told, notifications) = unbounded_channel();
+    tokio::spawn(async move {
+        while let Some(Ok(message)) = poll_fn(|cx| connection.poll_message(cx)).await {
+            if let AsyncMessage::Notification(notification) = message
+                && told.send(notification).is_err()
+            {
+                return;
+            }
+        }
+    });
+    Ok((client, notifications))
+}
+
+/// So many notifications' payloads, as JSON without the commits' numbers.
+async fn told(notifications: &mut UnboundedReceiver<Notification>, count: usize) -> Result<Vec<Value>, Box<dyn Error>> {
+    let mut payloads = Vec::new();
+    for _ in 0..count {
+        let notification = timeout(WAIT_MAX, notifications.recv()).await?.ok_or("the connection has ended")?;
+        let mut payload: Value = serde_json::from_str(notification.payload())?;
+        payload.as_object_mut().map(|object| object.remove("seq"));
+        payloads.push(payload);
+    }
+    Ok(payloads)
+}
+
+async fn notifications(parameters: &str, client: &Client) -> Outcome {
+    let (listener, mut received) = listening(parameters).await?;
+    listener.batch_execute("LISTEN drv_tokio").await?;
+    client.batch_execute("NOTIFY drv_tokio, '{}'").await?;
+    equal("notification", told(&mut received, 1).await?, vec![json!({})])
+}
+
+/// KalamDB's own: PostgreSQL has no live queries.
+async fn live_queries(parameters: &str, client: &Client) -> Outcome {
+    let live: Value = serde_json::from_str(include_str!("../../testdata/drivers/live.json"))?;
+    let text = |value: &Value| value.as_str().unwrap_or_default().replace("{0}", "drv_tokio_live");
+    let list = |name: &str| live[name].as_array().cloned().unwrap_or_default();
+    let (create, query, events) = (text(&live["create"]), text(&live["query"]), list("events"));
+    client.batch_execute(&format!("DROP TABLE IF EXISTS drv_tokio_live; {create}")).await?;
+
+    let (listener, mut received) = listening(parameters).await?;
+    listener.batch_execute(&format!("LISTEN \"{query}\"")).await?;
+    for change in list("changes") {
+        client.batch_execute(&text(&change)).await?;
+    }
+    let expected: Vec<Value> = std::iter::once(json!({"op": "ready"})).chain(events).collect();
+    equal("live query", told(&mut received, expected.len()).await?, expected)?;
+
+    let subscribe = format!("SUBSCRIBE TO {query} WITH (snapshot)");
+    client.batch_execute("INSERT INTO drv_tokio_live VALUES (1, 7, 'there')").await?;
+    let (subscriber, _) = listening(parameters).await?;
+    let rows = subscriber.query_raw(&subscribe, std::iter::empty::<&i32>()).await?;
+    let mut rows = pin!(rows);
+    let mut seen = Vec::new();
+    for n in 0..4 {
+        if n == 2 {
+            client.batch_execute("UPDATE drv_tokio_live SET body = NULL").await?;
+        }
+        let row = timeout(WAIT_MAX, rows.try_next()).await??.ok_or("the rows have ended")?;
+        seen.push((row.get::<_, String>(1), row.get::<_, Option<i32>>(2), row.get::<_, Option<String>>(3)));
+    }
+    let there = Some("there".to_owned());
+    let expected = [
+        ("snapshot".to_owned(), Some(1), there.clone()),
+        ("ready".to_owned(), None, None),
+        ("old".to_owned(), Some(1), there),
+        ("update".to_owned(), Some(1), None),
+    ];
+    equal("subscribe", seen, expected.to_vec())?;
+    subscriber.cancel_token().cancel_query(NoTls).await?;
+    let ended = timeout(WAIT_MAX, rows.try_next()).await?.err().ok_or("no error")?;
+    equal("subscribe, cancelled", ended.code(), Some(&SqlState::QUERY_CANCELED))?;
+
+    let copied = subscriber.copy_out(&format!("COPY ({subscribe}) TO STDOUT")).await?;
+    let mut copied = pin!(copied);
+    let line = timeout(WAIT_MAX, copied.try_next()).await??.ok_or("the copy has ended")?;
+    let line = String::from_utf8_lossy(&line).into_owned();
+    equal("subscribe by copy", line.split_once('\t').map(|(_, rest)| rest), Some("snapshot\t1\t\\N\n"))?;
+    client.batch_execute("DROP TABLE drv_tokio_live").await?;
+    Ok(())
+}
+
 fn env(name: &str, otherwise: &str) -> String {
     std::env::var(name).unwrap_or_else(|_| otherwise.to_owned())
 }
@@ -211,6 +306,10 @@ async fn main() -> Outcome {
     copy(&client).await?;
     transactions(&mut client).await?;
     cancel(&client).await?;
+    notifications(&parameters, &client).await?;
+    if client.simple_query("SELECT 1 FROM system.live_queries").await.is_ok() {
+        live_queries(&parameters, &client).await?;
+    }
     client.batch_execute("DROP TABLE drv_tokio").await?;
     drop(client);
     connection.await??;

@@ -232,8 +232,43 @@ def notifications():
         listener.execute(f'LISTEN "{live.query}" WITH (since = {json.loads(changes[0].payload)["seq"]})')
         missed = {"op": "insert", "key": {"id": 3}, "new": {"id": 3, "body": "unheard"}, "last": True}
         live.equal("live query: since", [n.payload for n in told(listener, 5)], [*live.events, missed, {"op": "ready"}])
+        subscriptions(settings, other, live)
+        listener.execute("SELECT 1")
+        list(listener.notifies(timeout=0.5))
         other.execute("DROP TABLE drv_psycopg_live")
         equal("live query: table dropped", [json.loads(n.payload)["op"] for n in told(listener, 1)], ["reset"])
+
+
+def subscriptions(settings, other, live):
+    """SUBSCRIBE: the rows of a live query as those of a statement that goes on, of COPY, and of a cursor."""
+    other.execute("DELETE FROM drv_psycopg_live")
+    other.execute("INSERT INTO drv_psycopg_live VALUES (1, 7, 'there'), (2, 7, NULL)")
+    subscribe = f"SUBSCRIBE TO {live.query} ORDER BY id WITH (snapshot)"
+    with psycopg.connect(**settings) as subscriber:
+        rows = subscriber.cursor().stream(subscribe)
+        found = [next(rows)[1:] for _ in range(3)]
+        equal("subscribe: rows", found, [("snapshot", 1, "there"), ("snapshot", 2, None), ("ready", None, None)])
+        other.execute("UPDATE drv_psycopg_live SET body = 'x' WHERE id = 2")
+        found = [next(rows)[1:] for _ in range(2)]
+        equal("subscribe: changes", found, [("old", 2, None), ("update", 2, "x")])
+        # Closing it cancels the statement.
+        rows.close()
+        with subscriber.cursor().copy(f"COPY ({subscribe}) TO STDOUT") as copy:
+            lines = copy.rows()
+            found = [next(lines)[1:] for _ in range(3)]
+            equal("subscribe: copy", found, [("snapshot", "1", "there"), ("snapshot", "2", "x"), ("ready", None, None)])
+            subscriber.cancel()
+            try:
+                next(lines)
+            except psycopg.errors.QueryCanceled:
+                pass
+        with subscriber.transaction():
+            subscriber.execute(f"DECLARE changes CURSOR FOR SUBSCRIBE TO {live.query}")
+            found = subscriber.execute("FETCH ALL changes").fetchall()
+            equal("subscribe: cursor", [row[1] for row in found], ["ready"])
+            other.execute("DELETE FROM drv_psycopg_live WHERE id = 1")
+            found = subscriber.execute("FETCH ALL changes WITH (timeout = '20s')").fetchall()
+            equal("subscribe: fetched", [row[1:] for row in found], [("delete", 1, "there")])
 
 
 def main():

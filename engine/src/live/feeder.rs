@@ -4,7 +4,6 @@
 use std::collections::{HashMap, HashSet};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use futures::TryStreamExt;
@@ -12,12 +11,10 @@ use kalamdb_catalog::{CachedTableData, Catalog, Oid, Result, SqlError, SqlState,
 use tokio::runtime::Runtime;
 
 use super::diff::compare;
-use super::payload;
+use super::payload::Teller;
 use super::queries::{LiveQuery, QueryState, Shared};
 use super::query::{DiffQuery, How, RowChange, bind};
 use super::subscription::{Rows, Subscription};
-use crate::sql::functions::json::JsonWriter;
-use crate::types::ColumnReader;
 
 /// How long a query may take each time it is run: all live queries wait for it.
 const RUN_MAX: Duration = Duration::from_secs(10);
@@ -101,7 +98,7 @@ impl<'a> Feeder<'a> {
                 }
                 self.done = self.shared.txns.snapshot().0;
             }
-            self.shared.done.store(self.done, Ordering::Relaxed);
+            self.shared.done.send_replace(self.done);
         }
     }
 
@@ -164,12 +161,9 @@ impl<'a> Feeder<'a> {
                 bound.relations().all(|t| now(t).is_some_and(|now| t.definition.columns == now.definition.columns));
             let same_rows =
                 bound.relations().all(|t| now(t).is_some_and(|now| same_rows(&t.definition, &now.definition)));
-            match bind(&query.session, query.text()) {
+            match bind(&query.session, query.text(), query.form()) {
                 Ok(bound) => {
-                    let columns = match &bound.how {
-                        How::Rows(rows) => rows.columns(),
-                        How::Diff(diff) => diff.names.list(),
-                    };
+                    let names = bound.teller.names();
                     let same_names = bound.oids() == query.bound().oids();
                     let mut state = query.state.lock();
                     state.bound = Arc::new(bound);
@@ -180,7 +174,7 @@ impl<'a> Feeder<'a> {
                     state.from = visible;
                     drop(state);
                     let reason = if same_columns { "table rewritten" } else { "table altered" };
-                    query.subscriptions().iter().for_each(|s| s.reset(reason, Some(columns.clone())));
+                    query.subscriptions().iter().for_each(|s| s.reset(reason, Some(names.clone())));
                 }
                 Err(error) => query.end(error.message()),
             }
@@ -292,7 +286,7 @@ impl<'a> Feeder<'a> {
         }
         let (seq, rows) = match before.clone().filter(|_| !dirty) {
             Some(known) => known,
-            None => match self.runtime.block_on(self.result(query, diff)) {
+            None => match self.runtime.block_on(self.result(query, diff, &bound.teller)) {
                 Ok(result) => result,
                 Err(error) => return self.failed(query, &error),
             },
@@ -300,7 +294,7 @@ impl<'a> Feeder<'a> {
         if let Some((_, before)) = &before {
             let events = compare(before, &rows, seq, diff.key.is_none());
             let listening = query.subscriptions();
-            for (seq, payload) in payload::changes(&events) {
+            for (seq, payload) in bound.teller.changes(&events) {
                 let told = query.notification(payload);
                 listening.iter().filter(|s| s.has_begun()).for_each(|s| s.push(seq, &told));
             }
@@ -310,7 +304,7 @@ impl<'a> Feeder<'a> {
     }
 
     /// The result as of the newest commit.
-    async fn result(&self, query: &LiveQuery, diff: &DiffQuery) -> Result<(u64, Rows)> {
+    async fn result(&self, query: &LiveQuery, diff: &DiffQuery, teller: &Teller) -> Result<(u64, Rows)> {
         query.cancel.reset();
         let run = self.shared.run(&query.session, &diff.plan);
         let too_long = || {
@@ -319,7 +313,6 @@ impl<'a> Feeder<'a> {
         };
         let deadline = tokio::time::Instant::now() + RUN_MAX;
         let (seq, mut stream) = tokio::time::timeout_at(deadline, run).await.map_err(|_| too_long())??;
-        let writer = JsonWriter::new(&query.session.format());
         let mut rows = Vec::new();
         let mut bytes = 0;
         loop {
@@ -332,24 +325,10 @@ impl<'a> Feeder<'a> {
             };
             let batch = tokio::time::timeout_at(deadline, next).await.map_err(|_| too_long())??;
             let Some(batch) = batch else { break };
-            let columns: Vec<ColumnReader<'_>> = batch.columns()[..diff.types.len()]
-                .iter()
-                .zip(&diff.types)
-                .map(|(array, ty)| ColumnReader::new(array, *ty))
-                .collect();
-            for at in 0..batch.num_rows() {
-                let values = diff.types.iter().zip(&columns).map(|(ty, column)| (*ty, column.value(at)));
-                let row = payload::object(&diff.names, &writer, values);
-                let key = match &diff.key {
-                    Some((key, names)) => {
-                        let values = key.iter().map(|i| (diff.types[*i], columns[*i].value(at)));
-                        payload::object(names, &writer, values)
-                    }
-                    None => row.clone(),
-                };
-                bytes += key.len() + row.len();
-                rows.push((key, row));
-            }
+            let told = teller.rows(batch.columns(), batch.num_rows())?;
+            let keys = diff.keys(&batch).unwrap_or_else(|| told.clone());
+            bytes += keys.iter().chain(&told).map(String::len).sum::<usize>();
+            rows.extend(keys.into_iter().zip(told));
             let most = self.shared.totals.limits.result_bytes;
             if bytes > most {
                 let message = format!("the result of a live query is larger than {most} bytes");
@@ -379,9 +358,9 @@ fn tell(query: &Arc<LiveQuery>, changes: &[&RowChange]) -> Result<()> {
     };
     // In commit order.
     let changes = &changes[changes.partition_point(|change| change.seq <= from)..];
-    let events = rows.events(changes)?;
+    let events = rows.events(&bound.teller, changes)?;
     let listening = query.subscriptions();
-    for (seq, payload) in payload::changes(&events) {
+    for (seq, payload) in bound.teller.changes(&events) {
         let told = query.notification(payload);
         listening.iter().for_each(|s| s.push(seq, &told));
     }

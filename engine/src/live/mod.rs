@@ -5,6 +5,7 @@
 //! what is for it ([`LiveQueryManager::take`]) while it is idle outside a transaction (manual, LISTEN and NOTIFY; async.c).
 
 mod diff;
+mod feed;
 mod feeder;
 mod listener;
 mod notification;
@@ -12,6 +13,7 @@ mod payload;
 mod queries;
 mod query;
 mod queue;
+mod rows;
 mod subscription;
 
 use std::collections::{HashMap, VecDeque};
@@ -28,13 +30,16 @@ use tokio::sync::watch;
 
 pub use listener::Listener;
 pub use notification::{AnnouncementMark, Announcements, ListenAction, Notification, Notifies};
-pub(crate) use payload::{ended, ready, reset, snapshot};
+pub(crate) use feed::Feed;
+pub(crate) use payload::Form;
 pub use queries::Prepared;
 pub use queries::{ListenOptions, LiveCounts, LiveQueries};
 use queue::{ListenerId, Queue};
 pub use subscription::Subscription;
-pub(crate) use subscription::{Rows, Taken};
+pub(crate) use rows::LiveRows;
 
+/// Notifications of one commit, and listeners of a channel, that who commits may carry himself.
+const FEW: usize = 8;
 /// How often the log may warn of a queue that is half full.
 const WARNING_PAUSE: Duration = Duration::from_secs(5);
 
@@ -45,7 +50,9 @@ pub struct LiveQueryManager {
     channels: DashMap<(Oid, Arc<str>), HashMap<ListenerId, Arc<Listener>>>,
     listeners: DashMap<ListenerId, Arc<Listener>>,
     next_listener: AtomicU64,
-    feed: Mutex<Feed>,
+    feed: Mutex<HandedOver>,
+    /// Held by who carries what has been handed over to the listeners. Taken before `feed`.
+    carrying: Mutex<()>,
     fed: Condvar,
     /// How many commits have been carried to the listeners.
     carried: watch::Sender<u64>,
@@ -71,10 +78,11 @@ pub(crate) struct Announced {
 }
 
 impl Announced {
-    /// Tells. Called by the commit thread in commit order; never waits.
-    pub(crate) fn publish(mut self) {
+    /// Tells. Called by who commits, in commit order; never waits. `quiet`: nothing else is being committed, so a few listeners
+    /// are told at once; the way over the thread would take longer.
+    pub(crate) fn publish(mut self, quiet: bool) {
         if let Some(notifies) = self.notifies.take() {
-            self.live.publish(notifies);
+            self.live.publish(notifies, quiet);
         }
     }
 }
@@ -89,7 +97,7 @@ impl Drop for Announced {
 
 /// What the commit thread has handed over. Bounded by the room that is taken in the queue before each commit.
 #[derive(Default, Debug)]
-struct Feed {
+struct HandedOver {
     commits: VecDeque<Notifies>,
     /// How many there have ever been.
     handed_over: u64,
@@ -105,6 +113,7 @@ impl LiveQueryManager {
             listeners: DashMap::new(),
             next_listener: AtomicU64::new(1),
             feed: Mutex::default(),
+            carrying: Mutex::default(),
             fed: Condvar::new(),
             carried: watch::Sender::new(0),
             watching: AtomicBool::new(false),
@@ -176,12 +185,27 @@ impl LiveQueryManager {
         Ok(Announced { notifies: Some(notifies), live: Arc::clone(self) })
     }
 
-    fn publish(&self, notifies: Notifies) {
+    fn publish(&self, notifies: Notifies, quiet: bool) {
+        let turn = if quiet && self.is_little(&notifies) { self.carrying.try_lock() } else { None };
         let mut feed = self.feed.lock();
-        feed.commits.push_back(notifies);
         feed.handed_over += 1;
+        if turn.is_some() && feed.commits.is_empty() {
+            drop(feed);
+            self.carry(notifies);
+            self.carried.send_modify(|carried| *carried += 1);
+            return;
+        }
+        feed.commits.push_back(notifies);
         drop(feed);
         self.fed.notify_one();
+    }
+
+    /// True if few are told little.
+    fn is_little(&self, Notifies { database, list, .. }: &Notifies) -> bool {
+        let few = |channel: &Arc<str>| {
+            self.channels.get(&(*database, Arc::clone(channel))).is_none_or(|listeners| listeners.len() <= FEW)
+        };
+        list.len() <= FEW && self.queue.is_small() && list.iter().all(|(channel, _)| few(channel))
     }
 
     /// Something has been committed. Called by the commit thread once it is visible; never waits.
@@ -258,8 +282,9 @@ impl LiveQueryManager {
                 self.carried.send_replace(u64::MAX);
                 return;
             }
-            let commits = std::mem::take(&mut feed.commits);
             drop(feed);
+            let _turn = self.carrying.lock();
+            let commits = std::mem::take(&mut self.feed.lock().commits);
             let count = commits.len() as u64;
             for notifies in commits {
                 self.carry(notifies);

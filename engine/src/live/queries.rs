@@ -11,18 +11,19 @@ use std::thread::JoinHandle;
 use kalamdb_catalog::{Oid, Result, SqlError, SqlState};
 use parking_lot::Mutex;
 use tokio::runtime::Builder;
+use tokio::sync::watch;
 
 use super::LiveQueryManager;
 use super::feeder::{CHANGES_MAX, Feeder};
 use super::listener::Listener;
 use super::notification::Notification;
-use super::payload;
+use super::payload::{Form, Teller, line_columns};
 use super::query::{BoundLive, How, RowChange, RowQuery, bind};
 use super::subscription::{Rows, Subscription, SubscriptionId, Totals};
 use crate::limits::QUERY_STACK_BYTES;
 use crate::session::{CancelHandle, CancelReason, SessionContext};
 use crate::settings::LiveLimits;
-use crate::sql::RowStream;
+use crate::sql::{Column, RowStream};
 use crate::sql::plan::{Engine, StatementContext};
 use crate::storage::catalog_store;
 use crate::txn::TxnManager;
@@ -47,7 +48,7 @@ pub(super) struct Shared {
     pub(super) totals: Arc<Totals>,
     next_id: AtomicU64,
     /// The last commit that queries have been told of.
-    pub(super) done: AtomicU64,
+    pub(super) done: watch::Sender<u64>,
 }
 
 /// For `system.stats`.
@@ -79,6 +80,7 @@ pub(super) struct QueryKey {
     database: Oid,
     user: String,
     text: Arc<str>,
+    form: Form,
     /// Of the settings that values and names are read by.
     settings: String,
     /// What the names in it mean.
@@ -113,6 +115,10 @@ impl std::fmt::Debug for LiveQuery {
 impl LiveQuery {
     pub(super) fn text(&self) -> &Arc<str> {
         &self.key.text
+    }
+
+    pub(super) fn form(&self) -> Form {
+        self.key.form
     }
 
     pub(super) fn bound(&self) -> Arc<BoundLive> {
@@ -156,6 +162,26 @@ impl std::fmt::Debug for Prepared {
     }
 }
 
+impl Prepared {
+    /// The columns of the result.
+    pub(crate) fn columns(&self) -> Vec<Column> {
+        self.query.bound().columns.clone()
+    }
+
+    /// The columns of the result as rows tell of it.
+    pub(crate) fn line_columns(&self) -> Vec<Column> {
+        line_columns(&self.columns())
+    }
+
+    pub(super) fn database(&self) -> Oid {
+        self.query.key.database
+    }
+
+    pub(super) fn tells_progress(&self) -> bool {
+        self.query.form() == Form::Rows { progress: true }
+    }
+}
+
 impl LiveQueries {
     pub fn open(
         live: Arc<LiveQueryManager>,
@@ -170,7 +196,7 @@ impl LiveQueries {
             registry: Mutex::default(),
             totals: Arc::new(Totals { limits, ..Totals::default() }),
             next_id: AtomicU64::new(1),
-            done: AtomicU64::new(0),
+            done: watch::Sender::new(0),
         });
         let running = Arc::clone(&shared);
         let failed = |e| SqlError::new(SqlState::INSUFFICIENT_RESOURCES, format!("could not start a thread: {e}"));
@@ -196,7 +222,13 @@ impl LiveQueries {
     }
 
     /// LISTEN to a query: its errors are told now. 0A000 for what cannot be live, 22023 for a position that is not there yet.
-    pub(crate) fn prepare(&self, session: &SessionContext, text: &str, options: ListenOptions) -> Result<Prepared> {
+    pub(crate) fn prepare(
+        &self,
+        session: &SessionContext,
+        text: &str,
+        options: ListenOptions,
+        form: Form,
+    ) -> Result<Prepared> {
         if let Some(since) = options.since
             && since > self.shared.txns.snapshot().0
         {
@@ -207,10 +239,10 @@ impl LiveQueries {
         let settings = ["search_path", "TimeZone", "DateStyle", "IntervalStyle", "bytea_output", "extra_float_digits"];
         let settings = settings.map(|name| vars.get(name).unwrap_or_default()).join("\n");
         let own = Arc::new(session.detached());
-        let bound = bind(&own, text)?;
+        let bound = bind(&own, text, form)?;
         let relations = bound.oids();
         let (database, user) = (session.database, session.user.clone());
-        let key = QueryKey { database, user, text: text.into(), settings, relations };
+        let key = QueryKey { database, user, text: text.into(), form, settings, relations };
         let state = Mutex::new(QueryState { bound: Arc::new(bound), result: None, from: 0, ended: false });
         Ok(Prepared {
             query: Arc::new(LiveQuery {
@@ -311,7 +343,7 @@ impl LiveQueries {
         let registry = shared.registry.lock();
         let (queries, subscriptions) = (registry.queries.len() as u64, registry.subscriptions.len() as u64);
         drop(registry);
-        let behind = self.newest().saturating_sub(shared.done.load(Ordering::Relaxed));
+        let behind = self.newest().saturating_sub(*shared.done.borrow());
         LiveCounts {
             queries,
             subscriptions,
@@ -347,13 +379,23 @@ impl LiveQueries {
     ) -> Result<Vec<Arc<str>>> {
         let bound = subscription.query.bound();
         let How::Rows(query) = &bound.how else { return Err(SqlError::internal("a query of other rows")) };
-        let shown = query.shown(rows)?;
-        Ok(shown.into_iter().flatten().map(|(key, row)| payload::snapshot(seq, &key, &row)).collect())
+        let shown = query.shown(&bound.teller, rows)?;
+        Ok(shown.into_iter().flatten().map(|(key, row)| bound.teller.snapshot(seq, &key, &row)).collect())
     }
 
     /// True if the query's result is kept by the thread, which begins a subscription with it.
     pub(crate) fn is_run_again(&self, subscription: &Subscription) -> bool {
         matches!(subscription.query.bound().how, How::Diff(_))
+    }
+
+    /// The last commit that queries have been told of.
+    pub(super) fn handed_on(&self) -> u64 {
+        *self.shared.done.borrow()
+    }
+
+    /// The same, to wait for.
+    pub(super) fn follow(&self) -> watch::Receiver<u64> {
+        self.shared.done.subscribe()
     }
 
     /// The newest commit.
@@ -408,7 +450,7 @@ impl LiveQueries {
                     found.push(RowChange { seq: change.seq, old: change.old, new: change.new });
                     if found.len() >= CHANGES_MAX {
                         let rest = last_commit(&mut found);
-                        bytes += told(rows, &found, &mut payloads)?;
+                        bytes += told(rows, &bound.teller, &found, &mut payloads)?;
                         found = rest;
                     }
                 }
@@ -418,7 +460,7 @@ impl LiveQueries {
             }
         }
         if let How::Rows(rows) = &bound.how {
-            told(rows, &found, &mut payloads)?;
+            told(rows, &bound.teller, &found, &mut payloads)?;
         }
         Ok(Some((newest, payloads)))
     }
@@ -432,10 +474,10 @@ fn last_commit(changes: &mut Vec<RowChange>) -> Vec<RowChange> {
 }
 
 /// Adds the payloads of changes; their bytes.
-fn told(rows: &RowQuery, changes: &[RowChange], payloads: &mut Vec<Arc<str>>) -> Result<usize> {
-    let events = rows.events(&changes.iter().collect::<Vec<_>>())?;
+fn told(rows: &RowQuery, teller: &Teller, changes: &[RowChange], payloads: &mut Vec<Arc<str>>) -> Result<usize> {
+    let events = rows.events(teller, &changes.iter().collect::<Vec<_>>())?;
     let mut bytes = 0;
-    for (_, payload) in payload::changes(&events) {
+    for (_, payload) in teller.changes(&events) {
         bytes += payload.len();
         payloads.push(payload);
     }

@@ -15,7 +15,7 @@ use datafusion::physical_expr::PhysicalExpr;
 use datafusion::sql::sqlparser::ast::{self, Visit, visit_expressions};
 use kalamdb_catalog::{CachedTableData, Oid, PgType, Result, SqlError, SqlState, TableKind};
 
-use super::payload::{Names, object};
+use super::payload::{Form, Names, Teller, object};
 use crate::limits::VIEW_DEPTH_MAX;
 use crate::providers;
 use crate::session::SessionContext;
@@ -23,6 +23,7 @@ use crate::sql::bind::{Binder, BoundQuery, Parameters, SimpleSelect, live_positi
 use crate::sql::functions::json::JsonWriter;
 use crate::sql::functions::{Volatility, functions_named};
 use crate::sql::index_entries::evaluate;
+use crate::sql::Column;
 use crate::sql::parse;
 use crate::sql::plan::{physical_expr, planning};
 use crate::sql::statement::Statement;
@@ -55,6 +56,9 @@ pub(super) struct BoundLive {
     pub(super) tables: Vec<Arc<CachedTableData>>,
     /// The views that it goes through.
     views: Vec<Arc<CachedTableData>>,
+    /// Of the result.
+    pub(super) columns: Vec<Column>,
+    pub(super) teller: Teller,
     pub(super) how: How,
 }
 
@@ -80,14 +84,23 @@ pub(super) enum How {
 /// A query that is run again.
 pub(super) struct DiffQuery {
     pub(super) plan: LogicalPlan,
-    pub(super) types: Vec<PgType>,
-    pub(super) names: Names,
     /// The outputs that tell rows apart; None: the whole row.
-    pub(super) key: Option<(Vec<usize>, Names)>,
+    pub(super) key: Option<(Vec<(usize, PgType)>, Names)>,
+    pub(super) writer: JsonWriter,
 }
 
-/// Checks and binds the text of a live query. 0A000 by name for what cannot be live.
-pub(super) fn bind(session: &Arc<SessionContext>, text: &str) -> Result<BoundLive> {
+impl DiffQuery {
+    /// The keys of rows, as JSON objects; None if the row is its own.
+    pub(super) fn keys(&self, batch: &RecordBatch) -> Option<Vec<String>> {
+        let (key, names) = self.key.as_ref()?;
+        let readers: Vec<_> = key.iter().map(|(i, ty)| (*ty, ColumnReader::new(batch.column(*i), *ty))).collect();
+        let values = |at| readers.iter().map(move |(ty, reader)| (*ty, reader.value(at)));
+        Some((0..batch.num_rows()).map(|at| object(names, &self.writer, values(at))).collect())
+    }
+}
+
+/// Checks and binds the text of a live query that tells of its rows in a form. 0A000 by name for what cannot be live.
+pub(super) fn bind(session: &Arc<SessionContext>, text: &str, form: Form) -> Result<BoundLive> {
     let query = parsed(text)?;
     check_functions(&query)?;
     let mut binder = Binder::new(session, session.catalog(), text, Parameters::default());
@@ -99,7 +112,7 @@ pub(super) fn bind(session: &Arc<SessionContext>, text: &str) -> Result<BoundLiv
         return Err(refused("a locking clause"));
     }
     let (tables, views) = relations_of(session, &binder)?;
-    let names = Names::new(bound.columns.iter().map(|c| c.name.as_str()));
+    let teller = Teller::new(&bound.columns, form, &session.format())?;
     let how = match &bound.simple {
         Some(simple) if simple.tail.is_empty() => {
             RowQuery::new(session, simple, &bound)?.map(|q| How::Rows(Box::new(q)))
@@ -112,13 +125,13 @@ pub(super) fn bind(session: &Arc<SessionContext>, text: &str) -> Result<BoundLiv
             let key = key_of(&query, &bound, &tables);
             let key = key.map(|key| {
                 let names = Names::new(key.iter().map(|i| bound.columns[*i].name.as_str()));
-                (key, names)
+                (key.into_iter().map(|i| (i, bound.columns[i].ty)).collect(), names)
             });
-            let types = bound.columns.iter().map(|c| c.ty).collect();
-            How::Diff(Box::new(DiffQuery { plan: bound.plan, types, names, key }))
+            let writer = JsonWriter::new(&session.format());
+            How::Diff(Box::new(DiffQuery { plan: bound.plan, key, writer }))
         }
     };
-    Ok(BoundLive { tables, views, how })
+    Ok(BoundLive { tables, views, columns: bound.columns, teller, how })
 }
 
 /// The query of a channel's text.
@@ -313,8 +326,7 @@ pub(super) struct RowQuery {
     types: Vec<PgType>,
     schema: SchemaRef,
     filter: Option<Arc<dyn PhysicalExpr>>,
-    outputs: Vec<(Arc<dyn PhysicalExpr>, PgType)>,
-    names: Names,
+    outputs: Vec<Arc<dyn PhysicalExpr>>,
     /// Live columns of the primary key; empty: the outputs tell rows apart.
     key: Vec<usize>,
     key_names: Names,
@@ -338,8 +350,9 @@ pub(super) struct RowChange {
 pub(super) struct RowEvent {
     pub(super) seq: u64,
     pub(super) op: &'static str,
-    /// JSON objects.
+    /// A JSON object.
     pub(super) key: String,
+    /// What the row is told as.
     pub(super) new: Option<String>,
     pub(super) old: Option<String>,
 }
@@ -377,9 +390,9 @@ impl RowQuery {
             None => None,
         };
         let mut outputs = Vec::with_capacity(simple.outputs.len());
-        for (output, column) in simple.outputs.iter().zip(&bound.columns) {
+        for output in simple.outputs.iter().take(bound.columns.len()) {
             let Some(compiled) = over_row(output) else { return Ok(None) };
-            outputs.push((compiled, column.ty));
+            outputs.push(compiled);
         }
         let mut key = Vec::new();
         for position in definition.primary_key.iter().flat_map(|k| &k.columns) {
@@ -396,17 +409,11 @@ impl RowQuery {
             schema,
             filter,
             outputs,
-            names: Names::new(bound.columns.iter().map(|c| c.name.as_str())),
             key,
             key_names,
             writer: JsonWriter::new(&session.format()),
             table,
         }))
-    }
-
-    /// The names of the outputs, as a JSON array.
-    pub(super) fn columns(&self) -> String {
-        self.names.list()
     }
 
     /// What a value of a column is compared by: [`RowQuery::equal`].
@@ -421,9 +428,10 @@ impl RowQuery {
         })
     }
 
-    /// Stored rows as those of the result: None for one that is not in it; else its key and its columns as JSON objects.
+    /// Stored rows as those of the result: None for one that is not in it; else its key, a JSON object, and what it is told as.
     pub(super) fn shown<'a>(
         &self,
+        teller: &Teller,
         rows: impl ExactSizeIterator<Item = &'a [u8]>,
     ) -> Result<Vec<Option<(String, String)>>> {
         let count = rows.len();
@@ -449,22 +457,17 @@ impl RowQuery {
         );
         let batch = datafusion::arrow::compute::take_record_batch(&batch, &indices);
         let batch = batch.map_err(|e| SqlError::internal(e.to_string()))?;
-        let mut outputs: Vec<(ArrayRef, PgType)> = Vec::with_capacity(self.outputs.len());
-        for (expr, ty) in &self.outputs {
-            outputs.push((evaluate(expr, &batch)?, *ty));
-        }
-        let readers: Vec<ColumnReader<'_>> = outputs.iter().map(|(array, ty)| ColumnReader::new(array, *ty)).collect();
+        let outputs = self.outputs.iter().map(|expr| evaluate(expr, &batch)).collect::<Result<Vec<ArrayRef>>>()?;
+        let mut told = teller.rows(&outputs, batch.num_rows())?.into_iter();
         let key: Vec<ColumnReader<'_>> =
             self.key.iter().map(|live| ColumnReader::new(batch.column(*live), self.types[*live])).collect();
         let mut at = 0;
         let mut shown = Vec::with_capacity(count);
         for passes in passes {
-            if !passes {
+            let Some(row) = passes.then(|| told.next()).flatten() else {
                 shown.push(None);
                 continue;
-            }
-            let row =
-                object(&self.names, &self.writer, outputs.iter().zip(&readers).map(|((_, ty), r)| (*ty, r.value(at))));
+            };
             let key = if key.is_empty() {
                 row.clone()
             } else {
@@ -478,10 +481,10 @@ impl RowQuery {
     }
 
     /// What changes of rows are to the query, in their order. An error is one that the query would have met.
-    pub(super) fn events(&self, changes: &[&RowChange]) -> Result<Vec<RowEvent>> {
+    pub(super) fn events(&self, teller: &Teller, changes: &[&RowChange]) -> Result<Vec<RowEvent>> {
         let old: Vec<&[u8]> = changes.iter().filter_map(|c| c.old.as_deref()).collect();
         let new: Vec<&[u8]> = changes.iter().filter_map(|c| c.new.as_deref()).collect();
-        let (mut old, mut new) = (self.shown(old.into_iter())?.into_iter(), self.shown(new.into_iter())?.into_iter());
+        let (mut old, mut new) = (self.shown(teller, old.into_iter())?.into_iter(), self.shown(teller, new.into_iter())?.into_iter());
         let mut events = Vec::new();
         for change in changes {
             let before = change.old.as_ref().and_then(|_| old.next().flatten());

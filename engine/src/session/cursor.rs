@@ -4,6 +4,7 @@
 //! back; else only what has not been fetched.
 
 use std::collections::VecDeque;
+use std::time::Duration;
 
 use bytes::Bytes;
 use datafusion::arrow::array::{Array, AsArray, RecordBatch};
@@ -12,8 +13,10 @@ use futures::TryStreamExt;
 use kalamdb_catalog::{Oid, Result, SqlError, SqlState};
 
 use parking_lot::Mutex;
+use tokio::time::{Instant, timeout_at};
 
 use crate::limits;
+use crate::live::LiveRows;
 use crate::sql::{Column, RowStream};
 
 /// A cursor of a session.
@@ -32,6 +35,8 @@ pub(crate) struct Cursor {
     pub(crate) failed: bool,
     /// In a lock that is never waited for: a session is shared between threads, if not used by two.
     rows: Option<Mutex<RowStream>>,
+    /// Of a SUBSCRIBE instead, whose rows have no end.
+    live: Option<Mutex<LiveRows>>,
     /// Rows that have been read and may be wanted (again).
     kept: VecDeque<RecordBatch>,
     /// The number of the first row in `kept`.
@@ -69,12 +74,63 @@ impl Cursor {
             tables,
             failed: false,
             rows: Some(Mutex::new(rows)),
+            live: None,
             kept: VecDeque::new(),
             first: 1,
             read: 0,
             bytes: 0,
             position: 0,
         }
+    }
+
+    /// A cursor for a SUBSCRIBE.
+    pub(crate) fn of_live(statement: String, rows: LiveRows) -> Cursor {
+        let nothing = Box::pin(futures::stream::empty());
+        let columns = rows.columns();
+        Cursor { rows: None, live: Some(Mutex::new(rows)), ..Cursor::new(statement, columns, Vec::new(), nothing) }
+    }
+
+    pub(crate) fn is_live(&self) -> bool {
+        self.live.is_some()
+    }
+
+    /// The rows of a SUBSCRIBE that have been committed and not fetched, as many as are wanted. If there are none it waits for
+    /// some, so long.
+    pub(crate) async fn fetch_live(&mut self, direction: Direction, timeout: Duration) -> Result<Vec<RecordBatch>> {
+        let wanted = match direction {
+            Direction::Forward(n) if n > 0 => n as usize,
+            Direction::ForwardAll => usize::MAX,
+            _ => return Err(forward_only("A SUBSCRIBE has no end and cannot be read again.")),
+        };
+        let Some(live) = &mut self.live else { return Err(SqlError::internal("not a cursor of a SUBSCRIBE")) };
+        let live = live.get_mut();
+        let (deadline, newest) = (Instant::now().checked_add(timeout), live.newest());
+        let mut rows: Vec<RecordBatch> = Vec::new();
+        let (mut count, mut bytes) = (0, 0);
+        while count < wanted && bytes < limits::CURSOR_BYTES_MAX {
+            let batch = match self.kept.pop_front() {
+                Some(batch) => batch,
+                None => match live.committed(newest).await? {
+                    Some(batch) => batch,
+                    None if count > 0 => break,
+                    None => match deadline {
+                        Some(deadline) => match timeout_at(deadline, live.wait()).await {
+                            Ok(batch) => batch?,
+                            Err(_) => break,
+                        },
+                        None => live.wait().await?,
+                    },
+                },
+            };
+            let taken = batch.num_rows().min(wanted - count);
+            if taken < batch.num_rows() {
+                self.kept.push_front(batch.slice(taken, batch.num_rows() - taken));
+            }
+            count += taken;
+            bytes += batch.get_array_memory_size();
+            rows.push(batch.slice(0, taken));
+        }
+        Ok(rows)
     }
 
     /// Moves, and gives the rows passed over: those that FETCH shows.
@@ -103,8 +159,7 @@ impl Cursor {
         if self.scroll {
             return Ok(());
         }
-        Err(SqlError::new(SqlState::OBJECT_NOT_IN_PREREQUISITE_STATE, "cursor can only scan forward")
-            .hint("Declare it with SCROLL option to enable backward scan."))
+        Err(forward_only("Declare it with SCROLL option to enable backward scan."))
     }
 
     /// The current row once more.
@@ -238,4 +293,9 @@ impl Cursor {
         let visible: Vec<usize> = (0..self.columns.len()).collect();
         all.project(&visible).map(Some).map_err(|e| SqlError::internal(e.to_string()))
     }
+}
+
+/// 55000
+fn forward_only(hint: &str) -> SqlError {
+    SqlError::new(SqlState::OBJECT_NOT_IN_PREREQUISITE_STATE, "cursor can only scan forward").hint(hint)
 }

@@ -1,22 +1,12 @@
 //! LISTEN and UNLISTEN at the end of their transaction, and what the connection is told (async.c).
-//!
-//! A live query begins with its rows, or the changes since a commit, or just with where it stands; changes follow. The rows are
-//! read as the connection takes them, so that a large result is nowhere whole.
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use datafusion::arrow::array::AsArray;
-use futures::StreamExt;
 use kalamdb_catalog::{Result, SqlError, SqlState};
-use parking_lot::Mutex;
 
 use super::run::Session;
-use crate::live::{
-    ListenAction, ListenOptions, Listener, LiveQueries, Notification, Prepared, Rows, Subscription, Taken, ended,
-    ready, reset, snapshot,
-};
-use crate::sql::RowStream;
+use crate::live::{Feed, ListenAction, Listener, Notification, Prepared};
 
 /// How long LISTEN waits for the first result of a query that is run again.
 const FIRST_RESULT_WAIT: Duration = Duration::from_secs(10);
@@ -28,28 +18,6 @@ pub(super) struct Listening {
     tells: bool,
 }
 
-/// A live query of the session.
-pub(super) struct Feed {
-    text: Arc<str>,
-    subscription: Arc<Subscription>,
-    stage: Stage,
-    /// Changes up to this commit are in what has been told.
-    after: u64,
-}
-
-/// What comes next.
-enum Stage {
-    Begin(ListenOptions),
-    /// The rows of its table, as of a commit.
-    Reading(u64, Mutex<RowStream>),
-    /// For the result of a query that is run again.
-    Waiting(ListenOptions),
-    /// The result, from a row on.
-    Showing(u64, Rows, usize),
-    Changes,
-    Ended,
-}
-
 impl Session {
     /// Before the commit: what others commit after it is to be got. 54000 for too many live queries.
     pub(super) fn before_listening(&self) -> Result<Listening> {
@@ -58,7 +26,7 @@ impl Session {
         drop(announcements);
         // What is listened to already begins anew and takes no more room.
         let is_new = |action: &ListenAction| match action {
-            ListenAction::ListenToQuery(text, _) => !self.feeds.iter().any(|feed| feed.text == *text),
+            ListenAction::ListenToQuery(text, _) => !self.feeds.iter().any(|feed| feed.text() == text),
             _ => false,
         };
         let more = listening.actions.iter().filter(|action| is_new(action)).count();
@@ -95,8 +63,8 @@ impl Session {
     async fn wait_for_results(&self) {
         let Some(listener) = self.listener() else { return };
         let all = async {
-            for feed in self.feeds.iter().filter(|feed| matches!(feed.stage, Stage::Waiting(_))) {
-                while !feed.subscription.has_more() {
+            for feed in self.feeds.iter().filter(|feed| feed.is_waiting()) {
+                while !feed.has_more() {
                     listener.woken().await;
                 }
             }
@@ -124,7 +92,7 @@ impl Session {
                 }
                 ListenAction::ListenToQuery(text, prepared) if committed => self.begin_feed(text, &prepared),
                 ListenAction::Unlisten(channel) if committed => {
-                    self.end_feeds(|feed| feed.text == channel);
+                    self.end_feeds(|feed| feed.text() == &channel);
                     if last(&channel, at) {
                         live.unlisten(&listener, &channel);
                     }
@@ -142,19 +110,13 @@ impl Session {
 
     /// LISTEN to the same query again begins it anew.
     fn begin_feed(&mut self, text: Arc<str>, prepared: &Prepared) {
-        self.end_feeds(|feed| feed.text == text);
+        self.end_feeds(|feed| feed.text() == &text);
         let listener = Arc::clone(self.own_listener());
         match self.app().queries.subscribe(prepared, &listener) {
             Ok(subscription) => {
                 listener.add_query(&text);
-                let queries = &self.app().queries;
-                let stage = if queries.is_run_again(&subscription) {
-                    queries.want_result(&subscription);
-                    Stage::Waiting(prepared.options)
-                } else {
-                    Stage::Begin(prepared.options)
-                };
-                self.feeds.push(Feed { text, subscription, stage, after: 0 });
+                let queries = Arc::clone(&self.app().queries);
+                self.feeds.push(Feed::new(queries, subscription, prepared.options));
             }
             // The transaction has committed: it cannot fail any more.
             Err(error) => self.context().notice(error),
@@ -166,8 +128,7 @@ impl Session {
         self.feeds = kept;
         let ended: Vec<Feed> = ended;
         for feed in ended {
-            self.app().queries.unsubscribe(&feed.subscription);
-            self.own_listener().remove_query(&feed.text);
+            self.own_listener().remove_query(feed.text());
         }
     }
 
@@ -181,7 +142,7 @@ impl Session {
             }
             let app = Arc::clone(self.app());
             for at in 0..self.feeds.len() {
-                let taken = self.feeds[at].next(&app.queries, bytes_max).await;
+                let taken = self.feeds[at].next(bytes_max).await;
                 if !taken.is_empty() {
                     app.queries.count_delivered(taken.len());
                     // The others first, next time.
@@ -198,8 +159,8 @@ impl Session {
 
     /// The notifications that are there, of about so many bytes. True if there are more.
     pub fn take_notifications(&mut self, bytes_max: usize) -> Result<(Vec<Arc<Notification>>, bool)> {
-        if self.feeds.iter().any(|feed| matches!(feed.stage, Stage::Ended)) {
-            self.end_feeds(|feed| matches!(feed.stage, Stage::Ended));
+        if self.feeds.iter().any(|feed| feed.ended().is_some()) {
+            self.end_feeds(|feed| feed.ended().is_some());
         }
         let app = Arc::clone(self.app());
         let Some(listener) = self.listener() else { return Ok((Vec::new(), false)) };
@@ -207,7 +168,7 @@ impl Session {
             return app.live.take(listener, bytes_max);
         }
         for at in 0..self.feeds.len() {
-            if matches!(self.feeds[at].stage, Stage::Changes) && self.feeds[at].subscription.has_more() {
+            if self.feeds[at].is_changing() && self.feeds[at].has_more() {
                 let taken = self.feeds[at].changes(bytes_max);
                 if taken.is_empty() {
                     continue;
@@ -235,149 +196,5 @@ impl Session {
         if let Some(listener) = self.listener() {
             self.app().live.disconnect(listener);
         }
-    }
-}
-
-impl Feed {
-    /// What comes next, of about so many bytes; nothing if it is not there yet. It waits for rows before it takes anything: a
-    /// dropped future loses nothing.
-    async fn next(&mut self, queries: &LiveQueries, bytes_max: usize) -> Vec<Arc<Notification>> {
-        loop {
-            match &mut self.stage {
-                Stage::Begin(options) => {
-                    let options = *options;
-                    if queries.is_run_again(&self.subscription) {
-                        queries.want_result(&self.subscription);
-                        self.stage = Stage::Waiting(options);
-                        continue;
-                    }
-                    if let Some(since) = options.since {
-                        return self.resume(queries, since);
-                    }
-                    if !options.snapshot {
-                        return self.go_on(self.subscription.entered());
-                    }
-                    match queries.current_rows(&self.subscription).await {
-                        Ok(Some((seq, rows))) => self.stage = Stage::Reading(seq, Mutex::new(rows)),
-                        // It has come to be run again.
-                        Ok(None) => {}
-                        Err(error) => return self.end(&error),
-                    }
-                }
-                Stage::Reading(seq, rows) => {
-                    let seq = *seq;
-                    match rows.get_mut().next().await {
-                        None => return self.go_on(seq),
-                        Some(Err(error)) => return self.end(&error),
-                        Some(Ok(batch)) => {
-                            let stored = batch.column(0).as_binary::<i32>();
-                            let stored: Vec<&[u8]> = stored.iter().flatten().collect();
-                            match queries.snapshot_rows(&self.subscription, seq, stored.into_iter()) {
-                                Ok(rows) if rows.is_empty() => {}
-                                Ok(rows) => return rows.into_iter().map(|row| self.tell(row)).collect(),
-                                Err(error) => return self.end(&error),
-                            }
-                        }
-                    }
-                }
-                Stage::Waiting(options) => {
-                    let options = *options;
-                    let Some((seq, rows)) = self.subscription.take_result() else { return self.changes(bytes_max) };
-                    let unchanged = options.since.map(|since| queries.is_unchanged(&self.subscription, since, seq));
-                    match (unchanged, options.since) {
-                        (Some(Ok(true)), _) => return self.go_on(seq),
-                        (Some(_), Some(since)) => {
-                            self.stage = Stage::Showing(seq, rows, 0);
-                            return vec![self.tell(reset(since, "the query is not kept for those who are away", None))];
-                        }
-                        _ if options.snapshot => self.stage = Stage::Showing(seq, rows, 0),
-                        _ => return self.go_on(seq),
-                    }
-                }
-                Stage::Showing(seq, rows, from) => {
-                    let (seq, start) = (*seq, *from);
-                    let mut bytes = 0;
-                    let mut payloads = Vec::new();
-                    for (key, row) in rows.iter().skip(start) {
-                        if bytes >= bytes_max {
-                            break;
-                        }
-                        bytes += key.len() + row.len();
-                        payloads.push(snapshot(seq, key, row));
-                    }
-                    if payloads.is_empty() {
-                        return self.go_on(seq);
-                    }
-                    *from += payloads.len();
-                    return payloads.into_iter().map(|payload| self.tell(payload)).collect();
-                }
-                Stage::Changes => return self.changes(bytes_max),
-                Stage::Ended => return Vec::new(),
-            }
-        }
-    }
-
-    /// The changes that are there.
-    fn changes(&mut self, bytes_max: usize) -> Vec<Arc<Notification>> {
-        while let Some(taken) = self.subscription.take(bytes_max) {
-            match taken {
-                Taken::Events(events) => {
-                    let after = self.after;
-                    let fresh: Vec<_> = events.into_iter().filter(|(seq, _)| *seq > after).collect();
-                    if let Some((seq, _)) = fresh.last() {
-                        self.subscription.note_delivered(*seq);
-                        return fresh.into_iter().map(|(_, event)| event).collect();
-                    }
-                }
-                Taken::Reset { reason, columns } => {
-                    self.stage = Stage::Begin(ListenOptions { snapshot: true, since: None });
-                    return vec![self.tell(reset(self.subscription.delivered(), &reason, columns.as_deref()))];
-                }
-                Taken::Ended { reason } => {
-                    self.stage = Stage::Ended;
-                    return vec![self.tell(ended(self.subscription.delivered(), &reason))];
-                }
-            }
-        }
-        Vec::new()
-    }
-
-    /// What has been committed since the listener went away; or, if that is not known any more, the rows.
-    fn resume(&mut self, queries: &LiveQueries, since: u64) -> Vec<Arc<Notification>> {
-        match queries.replay(&self.subscription, since) {
-            Ok(Some((seq, payloads))) => {
-                let mut told: Vec<_> = payloads.into_iter().map(|payload| self.tell(payload)).collect();
-                told.extend(self.go_on(seq));
-                told
-            }
-            told => {
-                self.stage = Stage::Begin(ListenOptions { snapshot: true, since: None });
-                let reason = told.err().map(|error| error.message().to_owned());
-                let reason = reason.as_deref().unwrap_or("the change log does not reach back");
-                vec![self.tell(reset(since, reason, None))]
-            }
-        }
-    }
-
-    /// All has been told that there is as of a commit: changes follow.
-    fn go_on(&mut self, seq: u64) -> Vec<Arc<Notification>> {
-        self.stage = Stage::Changes;
-        self.after = seq;
-        self.subscription.note_delivered(seq);
-        vec![self.tell(ready(seq))]
-    }
-
-    fn end(&mut self, error: &SqlError) -> Vec<Arc<Notification>> {
-        // Its tables have been changed under it: there is a reset to be told.
-        if self.subscription.has_more() {
-            self.stage = Stage::Changes;
-            return self.changes(usize::MAX);
-        }
-        self.stage = Stage::Ended;
-        vec![self.tell(ended(self.subscription.delivered(), error.message()))]
-    }
-
-    fn tell(&self, payload: Arc<str>) -> Arc<Notification> {
-        Arc::new(Notification::new(0, Arc::clone(&self.text), payload))
     }
 }

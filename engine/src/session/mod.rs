@@ -25,6 +25,7 @@ pub use context::SessionContext;
 pub(crate) use cursor::{Cursor, Direction};
 pub use peers::{BackendInfo, BackendState, Peers};
 pub use run::{Session, parameter_place};
+pub(crate) use vars::parse_milliseconds;
 pub use vars::{Setting, VarContext, VarDef, VarType, Vars};
 
 /// What a client says of itself at start-up.

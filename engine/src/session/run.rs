@@ -10,13 +10,13 @@ use std::time::Duration;
 
 use kalamdb_catalog::{Catalog, Oid, PgType, Result, SqlError, SqlState};
 
-use super::listen::Feed;
 use super::{
     Bound, CancelHandle, Cursor, Parameter, Prepared, SessionContext, StartupParameters, TransactionStatus, Vars,
 };
 use crate::clock;
 use crate::context::AppContext;
 use crate::limits;
+use crate::live::Feed;
 use crate::sql::statement::{IsolationLevel, Statement, TransactionModes};
 use crate::sql::{self, CopyIn, ParsedStatement, PreparedStatement, Response};
 use crate::txn::{IfLocked, Isolation, LockClient, LockMode, Locked, Transaction};

@@ -20,6 +20,7 @@ use self::text::{client_encoding, date_style, printable, show_date_style, split_
 use crate::types::{ByteaOutput, FormatSettings, IntervalStyle};
 
 pub use table::VarDef;
+pub(crate) use value::parse_milliseconds;
 
 /// pg_settings.context: who may change a setting, and when.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

@@ -53,13 +53,16 @@ pub(crate) async fn execute(
         }
         Statement::Deallocate { name } => handlers::prepare::deallocate(session, name.as_deref()),
         Statement::Declare(declare) => handlers::cursor::declare(session, prepared, declare, parameters).await,
-        Statement::Fetch { name, direction, moves } => handlers::cursor::fetch(session, name, *direction, *moves).await,
+        Statement::Fetch { name, direction, moves, timeout } => {
+            handlers::cursor::fetch(session, name, *direction, *moves, *timeout).await
+        }
         Statement::Close { name } => handlers::cursor::close(session, name.as_deref()),
         Statement::Listen { channel, options, position } => {
             handlers::notify::listen(session, channel, *options, *position)
         }
         Statement::Unlisten { channel } => handlers::notify::unlisten(session, channel.as_deref()),
         Statement::Notify { channel, payload } => handlers::notify::notify(session, channel, payload),
+        Statement::Subscribe(subscribe) => handlers::subscribe::run(session, subscribe).await,
         Statement::KillLiveQuery { id } => handlers::notify::kill(session, id),
         Statement::Lock(lock) => handlers::lock::run(session, prepared, lock).await,
         Statement::Maintenance { tag, tables } => handlers::ddl::maintenance(session, prepared, tag, tables),

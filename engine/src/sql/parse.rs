@@ -224,6 +224,7 @@ impl<'a> Sql<'a> {
             }
             "kill" if self.word_at(1) == "live" => self.kill_live_query()?,
             "listen" => self.listen()?,
+            "subscribe" => Statement::Subscribe(self.subscribe()?),
             "unlisten" => self.unlisten()?,
             "notify" => self.notify()?,
             "declare" => self.declare()?,
@@ -760,11 +761,14 @@ impl<'a> Sql<'a> {
         self.inner.next_token();
         let legacy_binary = self.take_word("binary");
         let (target, columns) = if self.inner.consume_token(&Token::LParen) {
-            let query = self.parsed(|p| p.parse_query())?;
+            let target = match self.word_at(0).as_str() {
+                "subscribe" => CopyTarget::Subscribe(self.subscribe()?),
+                _ => CopyTarget::Query(self.parsed(|p| p.parse_query())?),
+            };
             if !self.inner.consume_token(&Token::RParen) {
                 return Err(self.unexpected());
             }
-            (CopyTarget::Query(query), Vec::new())
+            (target, Vec::new())
         } else {
             let name: ObjectName = self.parsed(|p| p.parse_object_name(false))?;
             (CopyTarget::Table(name), self.column_list()?)

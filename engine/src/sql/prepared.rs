@@ -11,7 +11,7 @@ use super::bind::{Binder, BoundDml, Modifying, Parameters, type_of_name};
 use super::fast::Fast;
 use super::handlers;
 use super::parse::ParsedStatement;
-use super::statement::Statement;
+use super::statement::{Declared, Statement};
 use crate::limits;
 use crate::session::{Session, SessionContext};
 use crate::txn::LockMode;
@@ -181,8 +181,14 @@ fn bind_statement(
         }
         Statement::Declare(declare) => {
             // Binding it now reports its errors and parameters; it is bound again when it is opened.
-            binder.query(&declare.query)?;
+            match &declare.of {
+                Declared::Query(query) => drop(binder.query(query)?),
+                Declared::Subscribe(subscribe) => drop(handlers::subscribe::prepare(session, subscribe)?),
+            }
             Ok((Plan::Utility, None))
+        }
+        Statement::Subscribe(subscribe) => {
+            Ok((Plan::Utility, Some(handlers::subscribe::prepare(session, subscribe)?.columns())))
         }
         Statement::Fetch { name, moves: false, .. } => {
             Ok((Plan::Utility, session.cursors.get(name).map(|cursor| cursor.columns.clone())))

@@ -27,7 +27,8 @@ impl Column {
     }
 }
 
-/// Batches of rows in the carriers of the result's columns. Pulled, never pushed; ends with 57014 when cancelled.
+/// Batches of rows in the carriers of the result's columns. Pulled, never pushed; ends with 57014 when cancelled. A batch
+/// without rows says that nothing more is there for now.
 pub type RowStream = Pin<Box<dyn Stream<Item = Result<RecordBatch>> + Send>>;
 
 /// The outcome of one statement.

@@ -1,6 +1,7 @@
 //! Statements as the executor tells them apart.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use datafusion::sql::sqlparser::ast;
 use kalamdb_catalog::{Result, SqlError, SqlState};
@@ -85,6 +86,8 @@ pub(crate) enum Statement {
         direction: Direction,
         /// MOVE: the rows are not shown.
         moves: bool,
+        /// How long to wait for a row of a SUBSCRIBE.
+        timeout: Option<Duration>,
     },
     Close {
         name: Option<String>,
@@ -104,6 +107,7 @@ pub(crate) enum Statement {
         payload: String,
     },
     /// KILL LIVE QUERY 'id'
+    Subscribe(Subscribe),
     KillLiveQuery {
         id: String,
     },
@@ -206,7 +210,26 @@ pub(crate) struct Declare {
     /// SCROLL or NO SCROLL
     pub scroll: Option<bool>,
     pub hold: bool,
-    pub query: Box<ast::Query>,
+    pub of: Declared,
+}
+
+/// What a cursor goes through.
+#[derive(Clone, Debug)]
+pub(crate) enum Declared {
+    Query(Box<ast::Query>),
+    Subscribe(Subscribe),
+}
+
+/// SUBSCRIBE TO
+#[derive(Clone, Default, Debug)]
+pub(crate) struct Subscribe {
+    /// The query.
+    pub text: Arc<str>,
+    pub options: ListenOptions,
+    /// Tell when all of a commit has been told.
+    pub progress: bool,
+    /// Where the query is in the statement: a character, from 1.
+    pub position: u32,
 }
 
 #[derive(Clone, Debug)]
@@ -314,6 +337,7 @@ pub(crate) struct CopyStatement {
 pub(crate) enum CopyTarget {
     Table(ast::ObjectName),
     Query(Box<ast::Query>),
+    Subscribe(Subscribe),
 }
 
 #[derive(Clone, Debug)]

@@ -98,7 +98,25 @@ pub(super) fn run(shared: &Shared, mut queue: mpsc::Receiver<CommitRequest>) {
     }
 }
 
+/// Commits on the caller's thread if nobody else has a transaction under way: handing it over and waiting for the answer would
+/// take longer than the commit, with nothing to merge it with. None: done, and answered.
+pub(super) fn at_once(shared: &Shared, request: CommitRequest) -> Option<CommitRequest> {
+    let alone = shared.open.load(Ordering::Relaxed) == 1 && request.work.run.is_none();
+    match shared.committing.try_lock() {
+        Some(_turn) if alone => {
+            commit_in_turn(shared, vec![request]);
+            None
+        }
+        _ => Some(request),
+    }
+}
+
 fn commit(shared: &Shared, group: Vec<CommitRequest>) {
+    let _turn = shared.committing.lock();
+    commit_in_turn(shared, group);
+}
+
+fn commit_in_turn(shared: &Shared, group: Vec<CommitRequest>) {
     if group.is_empty() {
         return;
     }
@@ -108,11 +126,12 @@ fn commit(shared: &Shared, group: Vec<CommitRequest>) {
         Ok(replaced) => {
             let mut seq = base;
             shared.janitor.drop_later(shared.written_seq.load(Ordering::Relaxed), replaced);
+            let quiet = group.len() == 1;
             // Oldest first, so that answers come in commit order.
             for mut request in group {
                 seq += u64::from(request.work.writes());
                 if let Some(announced) = request.work.announced.take() {
-                    announced.publish();
+                    announced.publish(quiet);
                 }
                 request.work.held.release();
                 let _ = request.reply.send(Ok(seq));

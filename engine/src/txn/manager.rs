@@ -64,8 +64,12 @@ pub(super) struct Shared {
     pub(super) sequences: Sequences,
     pub(super) janitor: Janitor,
     pub(super) options: TxnOptions,
-    /// The last commit written to storage; moved by the commit thread only.
+    /// Held by whoever writes a group of commits.
+    pub(super) committing: Mutex<()>,
+    /// The last commit written to storage; moved by who commits.
     pub(super) written_seq: AtomicU64,
+    /// Transactions there are.
+    pub(super) open: AtomicUsize,
     /// SERIALIZABLE transactions that have not ended.
     pub(super) serializable: AtomicUsize,
     pub(super) history: History,
@@ -95,7 +99,9 @@ impl TxnManager {
             row_ids: RowIds::open(Arc::clone(&storage))?,
             sequences: Sequences::new(Arc::clone(&storage)),
             janitor: Janitor::new(seq, &storage, options.change_log.clone()),
+            committing: Mutex::new(()),
             written_seq: AtomicU64::new(seq),
+            open: AtomicUsize::new(0),
             serializable: AtomicUsize::new(0),
             history: History::default(),
             storage,
@@ -203,9 +209,10 @@ impl TxnManager {
 
     pub(super) async fn send(&self, request: CommitRequest) -> Result<(), ()> {
         let commits = self.commits.lock().clone();
-        match commits {
-            Some(commits) => commits.send(request).await.map_err(|_| ()),
-            None => Err(()),
+        let Some(commits) = commits else { return Err(()) };
+        match commit::at_once(&self.shared, request) {
+            None => Ok(()),
+            Some(request) => commits.send(request).await.map_err(|_| ()),
         }
     }
 

@@ -30,12 +30,13 @@ struct State {
     held: BTreeMap<u64, u32>,
 }
 
-/// A snapshot held; versions it can see stay until it is dropped.
+/// A snapshot; if it is held, versions it can see stay until it is dropped.
 #[derive(Debug)]
 pub(super) struct Snapshot {
     seq: u64,
     catalog: Arc<Catalog>,
     snapshots: Arc<Snapshots>,
+    held: bool,
 }
 
 impl Snapshots {
@@ -52,7 +53,7 @@ impl Snapshots {
         *state.held.entry(seq).or_insert(0) += 1;
         let catalog = self.registry.current();
         drop(state);
-        Arc::new(Snapshot { seq, catalog, snapshots: Arc::clone(self) })
+        Arc::new(Snapshot { seq, catalog, snapshots: Arc::clone(self), held: true })
     }
 
     /// The snapshots that transactions have exported.
@@ -89,6 +90,16 @@ impl Snapshot {
         self.seq
     }
 
+    pub(super) fn is_held(&self) -> bool {
+        self.held
+    }
+
+    /// The same, for one who will not read by it.
+    pub(super) fn let_go(&self) -> Arc<Snapshot> {
+        let (catalog, snapshots) = (Arc::clone(&self.catalog), Arc::clone(&self.snapshots));
+        Arc::new(Snapshot { seq: self.seq, catalog, snapshots, held: false })
+    }
+
     /// What was committed at that moment.
     pub(super) fn catalog(&self) -> &Arc<Catalog> {
         &self.catalog
@@ -101,6 +112,9 @@ impl Snapshot {
 
 impl Drop for Snapshot {
     fn drop(&mut self) {
+        if !self.held {
+            return;
+        }
         let mut state = self.snapshots.state.lock();
         if let Some(count) = state.held.get_mut(&self.seq) {
             *count -= 1;

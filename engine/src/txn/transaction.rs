@@ -104,6 +104,7 @@ struct Savepoint {
 impl Transaction {
     pub(super) fn new(manager: Arc<TxnManager>, held: Arc<Held>) -> Transaction {
         let snapshot = manager.shared.snapshots.take();
+        manager.shared.open.fetch_add(1, Ordering::Relaxed);
         Transaction {
             manager,
             held,
@@ -138,11 +139,19 @@ impl Transaction {
     /// Takes a new snapshot: at the start of each statement under READ COMMITTED.
     pub fn refresh_snapshot(&mut self) {
         let snapshot = self.manager.shared.snapshots.take();
-        if snapshot.seq() == self.snapshot.seq() {
+        if snapshot.seq() == self.snapshot.seq() && self.snapshot.is_held() {
             return;
         }
         self.snapshot = snapshot;
         self.overlay();
+    }
+
+    /// Lets old versions go that only the snapshot of the last statement shows, until the next statement takes one of its own. For
+    /// what goes on for long and reads nothing. Nothing happens where all statements read the same snapshot.
+    pub fn let_snapshot_go(&mut self) {
+        if self.isolation == Isolation::ReadCommitted {
+            self.snapshot = self.snapshot.let_go();
+        }
     }
 
     /// SET TRANSACTION SNAPSHOT, before the first statement: reads what the exported snapshot of this name shows.
@@ -600,6 +609,7 @@ impl Transaction {
 impl Drop for Transaction {
     fn drop(&mut self) {
         self.rollback();
+        self.manager.shared.open.fetch_sub(1, Ordering::Relaxed);
         if self.reads.take().is_some() {
             self.manager.shared.serializable.fetch_sub(1, Ordering::AcqRel);
         }

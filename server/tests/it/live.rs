@@ -406,3 +406,142 @@ fn a_listener_goes_on_after_a_crash() {
         }
     }
 }
+
+/// One who subscribes to a query, and has its rows, with how many of each there are.
+struct Subscriber {
+    client: Client,
+    query: String,
+    rows: BTreeMap<String, usize>,
+    /// Changes of a commit of which more come: whether the row comes or goes.
+    partial: Vec<(bool, String)>,
+    seq: u64,
+}
+
+/// The values of a DataRow, as text.
+fn values(body: &[u8]) -> Vec<String> {
+    let mut fields = Fields(body);
+    let shown = |v: Option<&[u8]>| v.map_or("NULL".to_owned(), |v| format!("={}", String::from_utf8_lossy(v)));
+    (0..fields.i16()).map(|_| shown(fields.value())).collect()
+}
+
+impl Subscriber {
+    fn new(addr: SocketAddr, database: &str, query: &str, options: &str) -> Result<Subscriber, String> {
+        let client = Client::connect(addr, database).map_err(|e| e.to_string())?;
+        let (query, rows) = (query.to_owned(), BTreeMap::new());
+        let mut subscriber = Subscriber { client, query, rows, partial: Vec::new(), seq: 0 };
+        subscriber.subscribe(options)?;
+        Ok(subscriber)
+    }
+
+    fn subscribe(&mut self, options: &str) -> Result<(), String> {
+        let sql = format!("SUBSCRIBE TO {} WITH (progress, {options})", self.query);
+        self.client.send_simple(&sql).map_err(|e| e.to_string())
+    }
+
+    fn resume(&mut self, addr: SocketAddr, database: &str) -> Result<(), String> {
+        self.client = Client::connect(addr, database).map_err(|e| e.to_string())?;
+        self.partial.clear();
+        self.subscribe(&format!("since = {}", self.seq))
+    }
+
+    fn message(&mut self, tag: u8, body: &[u8]) -> Result<(), String> {
+        match tag {
+            b'D' => {
+                let values = values(body);
+                self.row(&values[0], &values[1], values[2..].join("|")).map_err(|e| format!("{e}: {values:?}"))
+            }
+            b'E' => Err(format!("{}: {}", self.query, String::from_utf8_lossy(body))),
+            _ => Ok(()),
+        }
+    }
+
+    fn row(&mut self, seq: &str, op: &str, row: String) -> Result<(), String> {
+        let seq: u64 = seq.trim_start_matches('=').parse().map_err(|_| "no seq")?;
+        match op.trim_start_matches('=') {
+            "ready" => self.seq = seq,
+            "reset" => {
+                self.rows.clear();
+                self.partial.clear();
+            }
+            "snapshot" => *self.rows.entry(row).or_default() += 1,
+            op @ ("insert" | "update" | "delete" | "old") if seq > self.seq => {
+                self.partial.push((matches!(op, "insert" | "update"), row));
+            }
+            "progress" if seq > self.seq => {
+                for (comes, row) in std::mem::take(&mut self.partial) {
+                    let count = self.rows.entry(row).or_default();
+                    *count = if comes { *count + 1 } else { count.checked_sub(1).ok_or("the old row is not there")? };
+                }
+                self.rows.retain(|_, count| *count > 0);
+                self.seq = seq;
+            }
+            _ => return Err("out of order, or no such op".to_owned()),
+        }
+        Ok(())
+    }
+
+    fn settle(&mut self, admin: &mut Client) -> Result<(), String> {
+        let deadline = Instant::now() + Duration::from_secs(ARRIVAL_S_MAX);
+        let mut expected: BTreeMap<String, usize> = BTreeMap::new();
+        for message in admin.simple(&self.query).map_err(|e| e.to_string())? {
+            if message.tag == b'D' {
+                *expected.entry(values(&message.body).join("|")).or_default() += 1;
+            }
+        }
+        loop {
+            if self.partial.is_empty() && self.rows == expected {
+                return Ok(());
+            }
+            match self.client.next_within(Duration::from_millis(50)).map_err(|e| format!("{}: {e}", self.query))? {
+                Some(message) => self.message(message.tag, &message.body)?,
+                None if Instant::now() > deadline => {
+                    return Err(format!("{}:\ntold {:?}\ngives {expected:?}", self.query, self.rows));
+                }
+                None => {}
+            }
+        }
+    }
+}
+
+fn rows_hold(addr: SocketAddr, database: &str, seed: u64) -> Result<(), String> {
+    let mut admin = Client::connect(addr, database).map_err(|e| e.to_string())?;
+    admin.column(SCHEMA)?;
+    burst(addr, database, seed, 10);
+    let mut subscribers: Vec<Subscriber> = Vec::new();
+    std::thread::scope(|scope| {
+        let writing = scope.spawn(move || burst(addr, database, seed + 1, 30));
+        for (query, _) in QUERIES {
+            subscribers.push(Subscriber::new(addr, database, query, "snapshot")?);
+        }
+        writing.join().map_err(|_| "a writer panicked".to_owned())
+    })?;
+    let mut random = Random::new(seed + 2);
+    let mut writer = Client::connect(addr, database).map_err(|e| e.to_string())?;
+    for _ in 0..20 {
+        for subscriber in &mut subscribers {
+            subscriber.settle(&mut admin)?;
+        }
+        transact(&mut writer, &mut random);
+    }
+    // They go away and come back.
+    for round in 0..3 {
+        burst(addr, database, seed + 3 + round, 5);
+        for subscriber in &mut subscribers {
+            subscriber.resume(addr, database)?;
+            subscriber.settle(&mut admin)?;
+        }
+    }
+    Ok(())
+}
+
+/// SUBSCRIBE: the rows told, applied, are what the query gives.
+#[test]
+fn subscriptions_hold() {
+    let target = Target::start();
+    if target.is_postgres() {
+        return;
+    }
+    let seed = seed();
+    let database = target.create_database("rows").expect("a database");
+    rows_hold(target.addr(), &database, seed).unwrap_or_else(|what| panic!("KALAMDB_SEED={seed}: {what}"));
+}

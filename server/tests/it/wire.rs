@@ -16,7 +16,7 @@
 //! Pause 300                                wait that many ms (and, with REWRITE, for the answer to what was sent)
 //! ```
 //!
-//! A notification shows the name of the connection that it is from; commits' numbers in it are masked.
+//! A notification shows the name of the connection that it is from; commits' numbers in it are masked, and in the rows of a SUBSCRIBE.
 //!
 //! What differs from server to server is masked: BackendKeyData's numbers, server_version, table OIDs, and the file,
 //! line and routine of errors. ParameterStatus messages that follow each other are compared in name order.
@@ -440,7 +440,12 @@ fn display(message: &Message) -> String {
             format!("ParameterDescription {}", oids.join(","))
         }
         b'D' => {
-            let values: Vec<String> = (0..fields.i16()).map(|_| shown_value(fields.value())).collect();
+            let mut values: Vec<String> = (0..fields.i16()).map(|_| shown_value(fields.value())).collect();
+            if let [seq, op, ..] = values.as_mut_slice()
+                && OPS.contains(&op.trim_matches('"'))
+            {
+                "*".clone_into(seq);
+            }
             format!("DataRow {}", values.join(" "))
         }
         b'C' => format!("CommandComplete {:?}", fields.cstr()),
@@ -456,7 +461,14 @@ fn display(message: &Message) -> String {
             let (pid, channel, payload) = (fields.i32(), fields.cstr(), without_position(&fields.cstr()));
             format!("{NOTIFICATION}{pid} {channel:?} {payload:?}")
         }
-        b'd' => format!("CopyData {}", shown_value(Some(&message.body))),
+        b'd' => {
+            let text = String::from_utf8_lossy(&message.body);
+            let fields: Vec<&str> = text.splitn(3, ['\t', ',']).collect();
+            match fields.as_slice() {
+                [seq, op, ..] if OPS.contains(op) => format!("CopyData {:?}", format!("*{}", &text[seq.len()..])),
+                _ => format!("CopyData {}", shown_value(Some(&message.body))),
+            }
+        }
         b'v' => {
             let minor = fields.i32();
             let names: Vec<String> = (0..fields.i32()).map(|_| fields.cstr()).collect();
@@ -465,6 +477,9 @@ fn display(message: &Message) -> String {
         tag => plain(tag),
     }
 }
+
+/// What the rows of a SUBSCRIBE say after the number of the commit, which is masked.
+const OPS: [&str; 8] = ["ready", "snapshot", "insert", "old", "update", "delete", "reset", "progress"];
 
 /// A live query's payload without its commit's number.
 fn without_position(payload: &str) -> String {

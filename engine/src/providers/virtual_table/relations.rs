@@ -304,7 +304,7 @@ fn push_index_row(
     let types = || index.columns.iter().map(|c| c.ty(t).oid());
     let keys = index.columns.iter().map(|c| c.position().map_or(0, |p| p as i16 + 1));
     let include = index.include.iter().map(|p| *p as i16 + 1);
-    let primary = t.primary_key.as_ref().is_some_and(|k| k.index_oid == index.oid);
+    let primary = t.is_primary(index.oid);
     let expressions: Vec<String> = index
         .columns
         .iter()

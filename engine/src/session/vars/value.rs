@@ -50,7 +50,7 @@ pub(super) fn normalise(def: &VarDef, name: &str, value: &str) -> Result<String>
             )),
         },
         VarType::Integer { min, max } => {
-            let number = parse_number(def, name, value)?.round_ties_even();
+            let number = parse_number(def.unit, name, value)?.round_ties_even();
             if number.abs() > f64::from(i32::MAX) + 1.0 {
                 return Err(invalid_value(name, value).hint("Value exceeds integer range."));
             }
@@ -60,7 +60,7 @@ pub(super) fn normalise(def: &VarDef, name: &str, value: &str) -> Result<String>
             Ok(number.to_string())
         }
         VarType::Real { min, max } => {
-            let number = parse_number(def, name, value)?;
+            let number = parse_number(def.unit, name, value)?;
             if number.is_nan() || number < min || number > max {
                 return Err(out_of_range(def, name, &short(number), &short(min), &short(max)));
             }
@@ -117,7 +117,7 @@ fn out_of_range(def: &VarDef, name: &str, value: &str, min: &str, max: &str) -> 
 }
 
 /// A number with an optional unit, in the setting's base unit.
-fn parse_number(def: &VarDef, name: &str, value: &str) -> Result<f64> {
+fn parse_number(base_unit: &str, name: &str, value: &str) -> Result<f64> {
     let text = value.trim();
     let digits = number_length(text);
     let number = number_of(&text[..digits]).ok_or_else(|| invalid_value(name, value))?;
@@ -125,10 +125,10 @@ fn parse_number(def: &VarDef, name: &str, value: &str) -> Result<f64> {
     if unit.is_empty() {
         return Ok(number);
     }
-    if def.unit.is_empty() {
+    if base_unit.is_empty() {
         return Err(invalid_value(name, value));
     }
-    let (table, base) = units(def.unit);
+    let (table, base) = units(base_unit);
     match table.iter().position(|u| u.0 == unit) {
         // A fraction is rounded to a whole number of the next smaller unit: 1.2GB is 1229MB.
         Some(i) => match table.get(i + 1) {
@@ -143,6 +143,11 @@ fn parse_number(def: &VarDef, name: &str, value: &str) -> Result<f64> {
             "Valid units for this parameter are \"B\", \"kB\", \"MB\", \"GB\", and \"TB\"."
         })),
     }
+}
+
+/// A time, in milliseconds, written as settings have it: a number of milliseconds, or one with its unit.
+pub(crate) fn parse_milliseconds(name: &str, value: &str) -> Result<f64> {
+    parse_number("ms", name, value)
 }
 
 /// Length of the number that `text` begins with.

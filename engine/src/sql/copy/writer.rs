@@ -4,7 +4,7 @@
 
 use std::sync::Arc;
 
-use datafusion::arrow::array::RecordBatch;
+use datafusion::arrow::array::ArrayRef;
 
 use super::binary::SIGNATURE;
 use crate::sql::{Column, CopyFormat, CopyHeader, CopyKind};
@@ -58,8 +58,9 @@ impl CopyWriter {
         }
     }
 
-    pub fn rows<'a>(&'a self, batch: &'a RecordBatch) -> CopyRows<'a> {
-        let readers = batch.columns().iter().zip(&self.columns).map(|(a, c)| ColumnReader::new(a.as_ref(), c.ty));
+    /// The rows of these columns.
+    pub fn rows<'a>(&'a self, arrays: &'a [ArrayRef]) -> CopyRows<'a> {
+        let readers = arrays.iter().zip(&self.columns).map(|(a, c)| ColumnReader::new(a.as_ref(), c.ty));
         CopyRows { writer: self, readers: readers.collect() }
     }
 
@@ -151,7 +152,7 @@ impl CopyRows<'_> {
 
 #[cfg(test)]
 mod tests {
-    use datafusion::arrow::array::{ArrayRef, StringArray};
+    use datafusion::arrow::array::StringArray;
     use kalamdb_catalog::PgType;
 
     use super::*;
@@ -163,7 +164,7 @@ mod tests {
         let columns = vec![column("a"), column("B,c")];
         let a: ArrayRef = Arc::new(StringArray::from(vec!["a\tb\\c\nd\re\u{8}\u{c}\u{b}|\u{1}", "", "\\."]));
         let b: ArrayRef = Arc::new(StringArray::from(vec![None, Some("x,y\"z"), Some("\\N")]));
-        let batch = RecordBatch::try_from_iter_with_nullable([("a", a, true), ("b", b, true)]).unwrap();
+        let arrays = [a, b];
         let cases: &[(&[(&str, &str)], &str)] = &[
             (&[("header", "on")], "a\tB,c\na\\tb\\\\c\\nd\\re\\b\\f\\v|\u{1}\t\\N\n\tx,y\"z\n\\\\.\t\\\\N\n"),
             (
@@ -182,7 +183,7 @@ mod tests {
             let writer = CopyWriter::new(format, columns.clone(), Arc::default());
             let mut out = Vec::new();
             writer.header(&mut out);
-            let rows = writer.rows(&batch);
+            let rows = writer.rows(&arrays);
             (0..3).for_each(|row| rows.write(row, &mut out));
             assert_eq!(String::from_utf8_lossy(&out), *expect, "{options:?}");
         }

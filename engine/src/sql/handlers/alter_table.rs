@@ -269,7 +269,7 @@ fn rename_table(session: &mut Session, table: &TableDefinition, new: &str) -> Re
 }
 
 /// 42P16
-fn second_key(table: &str) -> SqlError {
+pub(crate) fn second_key(table: &str) -> SqlError {
     SqlError::new(
         SqlState::INVALID_TABLE_DEFINITION,
         format!("multiple primary keys for table \"{table}\" are not allowed"),
@@ -372,9 +372,8 @@ pub(super) fn take_column(definition: &mut TableDefinition, index: usize) {
     definition.indexes.retain(|i| !gone.contains(&i.oid));
     definition.constraints.retain(|c| match &c.kind {
         ConstraintKind::Check(_, columns) => !columns.contains(&index),
-        ConstraintKind::Unique(index) => !gone.contains(index),
+        ConstraintKind::Primary(index, _) | ConstraintKind::Unique(index) => !gone.contains(index),
         ConstraintKind::Foreign(key) => !key.columns.contains(&index),
-        ConstraintKind::Primary(..) => true,
     });
 }
 

@@ -122,10 +122,7 @@ fn add_option(
             definition.default = Some(default_text(session, expr, definition.ty)?);
             definition.default_oid = session.app().take_oids(1);
         }
-        ColumnOption::PrimaryKey(key) => {
-            if constraint::deferral(key.characteristics.as_ref())?.0 {
-                return Err(SqlError::unsupported("PRIMARY KEY ... DEFERRABLE"));
-            }
+        ColumnOption::PrimaryKey(key) if !constraint::deferral(key.characteristics.as_ref())?.0 => {
             definition.not_null = true;
             new.key = Some(constraint_name);
         }

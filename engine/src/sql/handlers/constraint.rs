@@ -29,6 +29,8 @@ pub(crate) enum Wanted {
 
 #[derive(Clone)]
 pub(crate) struct WantedUnique {
+    /// PRIMARY KEY, if it is DEFERRABLE: two rows may have one key for a while, so it cannot be the order of the rows.
+    pub primary: bool,
     pub name: Option<String>,
     pub columns: Vec<String>,
     pub nulls_not_distinct: bool,
@@ -44,12 +46,20 @@ pub(crate) struct WantedForeign {
 }
 
 impl Wanted {
-    /// A constraint of the table; None for PRIMARY KEY.
+    /// A constraint of the table; None for a PRIMARY KEY that rows are stored by.
     pub(crate) fn of_table(constraint: &TableConstraint) -> Result<Option<Wanted>> {
         Ok(Some(match constraint {
-            TableConstraint::PrimaryKey(_) => return Ok(None),
+            TableConstraint::PrimaryKey(key) => {
+                let deferral = deferral(key.characteristics.as_ref())?;
+                if !deferral.0 {
+                    return Ok(None);
+                }
+                let columns = key.columns.iter().map(plain_column).collect::<Result<_>>()?;
+                Wanted::deferrable_key(key.name.as_ref().map(fold), columns, deferral)
+            }
             TableConstraint::Check(check) => Wanted::check(check.name.as_ref().map(fold), check)?,
             TableConstraint::Unique(unique) => Wanted::Unique(WantedUnique {
+                primary: false,
                 name: unique.name.as_ref().map(fold),
                 columns: unique.columns.iter().map(plain_column).collect::<Result<_>>()?,
                 nulls_not_distinct: matches!(unique.nulls_distinct, ast::NullsDistinctOption::NotDistinct),
@@ -64,6 +74,14 @@ impl Wanted {
         }))
     }
 
+    fn deferrable_key(name: Option<String>, columns: Vec<String>, deferral: (bool, bool)) -> Wanted {
+        Wanted::Unique(WantedUnique { primary: true, name, columns, nulls_not_distinct: false, deferral })
+    }
+
+    pub(crate) fn is_primary(&self) -> bool {
+        matches!(self, Wanted::Unique(unique) if unique.primary)
+    }
+
     fn check(name: Option<String>, check: &ast::CheckConstraint) -> Result<Wanted> {
         if check.enforced.is_some() {
             return Err(SqlError::new(SqlState::SYNTAX_ERROR, "syntax error at or near \"ENFORCED\""));
@@ -75,7 +93,12 @@ impl Wanted {
     pub(crate) fn of_column(column: &str, name: Option<String>, option: &ColumnOption) -> Result<Option<Wanted>> {
         Ok(Some(match option {
             ColumnOption::Check(check) => Wanted::check(name.or_else(|| check.name.as_ref().map(fold)), check)?,
+            ColumnOption::PrimaryKey(key) => {
+                let deferral = deferral(key.characteristics.as_ref())?;
+                Wanted::deferrable_key(name, vec![column.to_owned()], deferral)
+            }
             ColumnOption::Unique(unique) => Wanted::Unique(WantedUnique {
+                primary: false,
                 nulls_not_distinct: name.as_ref().is_some_and(|n| n.starts_with(NOT_DISTINCT_MARK)),
                 name: name
                     .map(|n| n.strip_prefix(NOT_DISTINCT_MARK).map_or_else(|| n.clone(), str::to_owned))
@@ -172,6 +195,7 @@ pub(crate) fn without_repeated(wanted: Vec<Wanted>, key: Option<&[String]>) -> V
         let same = kept.iter_mut().find_map(|k| match k {
             Wanted::Unique(other)
                 if other.columns == unique.columns
+                    && other.primary == unique.primary
                     && other.deferral == unique.deferral
                     && other.nulls_not_distinct == unique.nulls_not_distinct
                     && (other.name.is_none() || unique.name.is_none()) =>
@@ -241,10 +265,12 @@ fn add_unique(session: &Session, table: &mut TableDefinition, wanted: &WantedUni
             return Err(SqlError::new(SqlState::UNDEFINED_COLUMN, message));
         };
         if positions.contains(&position) {
-            let message = format!("column \"{column}\" appears twice in unique constraint");
+            let what = if wanted.primary { "primary key" } else { "unique" };
+            let message = format!("column \"{column}\" appears twice in {what} constraint");
             return Err(SqlError::new(SqlState::DUPLICATE_COLUMN, message));
         }
         check_index_type(table.columns[position].ty)?;
+        table.columns[position].not_null |= wanted.primary;
         positions.push(position);
     }
     if let Some(name) = &wanted.name {
@@ -255,8 +281,9 @@ fn add_unique(session: &Session, table: &mut TableDefinition, wanted: &WantedUni
         check_free(table, name)?;
     }
     let name = wanted.name.clone().unwrap_or_else(|| {
-        let columns: Vec<&str> = wanted.columns.iter().map(String::as_str).collect();
-        free_relation_name(session, table, &columns.join("_"), "key")
+        let columns = wanted.columns.join("_");
+        let (second, label) = if wanted.primary { (None, "pkey") } else { (Some(columns.as_str()), "key") };
+        free_relation_name(session, table, second, label)
     });
     let oid = session.app().take_oids(2);
     let column = |c: &usize| IndexColumn { key: IndexKey::Column(*c), descending: false, nulls_first: false };
@@ -272,7 +299,11 @@ fn add_unique(session: &Session, table: &mut TableDefinition, wanted: &WantedUni
         immediate: !wanted.deferral.0,
         options: Vec::new(),
     });
-    put(table, oid, name, ConstraintKind::Unique(oid + 1), (true, wanted.deferral));
+    let kind = match wanted.primary {
+        true => ConstraintKind::Primary(oid + 1, positions),
+        false => ConstraintKind::Unique(oid + 1),
+    };
+    put(table, oid, name, kind, (true, wanted.deferral));
     Ok(Some(oid))
 }
 
@@ -388,6 +419,10 @@ fn referred(target: &TableDefinition, given: &ast::ForeignKeyConstraint, count: 
     };
     if given.referred_columns.is_empty() {
         let Some(key) = &target.primary_key else {
+            if target.has_key() {
+                let message = format!("cannot use a deferrable primary key for referenced table \"{}\"", target.name);
+                return Err(SqlError::new(SqlState::OBJECT_NOT_IN_PREREQUISITE_STATE, message));
+            }
             let message = format!("there is no primary key for referenced table \"{}\"", target.name);
             return Err(SqlError::new(SqlState::UNDEFINED_OBJECT, message));
         };
@@ -582,13 +617,18 @@ pub(crate) fn free_constraint_name(
 }
 
 /// A name of that kind that no relation of the schema has.
-pub(crate) fn free_relation_name(session: &Session, table: &TableDefinition, second: &str, label: &str) -> String {
+pub(crate) fn free_relation_name(
+    session: &Session,
+    table: &TableDefinition,
+    second: Option<&str>,
+    label: &str,
+) -> String {
     let own = |name: &str| {
         table.name == name
             || table.indexes.iter().any(|i| i.name == name)
             || table.primary_key.as_ref().is_some_and(|k| k.name == name)
     };
-    numbered(&table.name, Some(second), label, |name| own(name) || is_taken(session, table.schema, name))
+    numbered(&table.name, second, label, |name| own(name) || is_taken(session, table.schema, name))
 }
 
 fn numbered(first: &str, second: Option<&str>, label: &str, taken: impl Fn(&str) -> bool) -> String {

@@ -238,6 +238,9 @@ impl Columns {
             }
         }
         if has("indexes") {
+            if other.definition.has_key() {
+                self.check_first_key()?;
+            }
             let indexes = other.definition.indexes.iter().cloned();
             self.indexes.extend(indexes.map(|i| (other.definition.clone(), i)));
         }
@@ -245,7 +248,7 @@ impl Columns {
             && let Some(key) = &other.definition.primary_key
         {
             let columns = key.columns.iter().map(|i| other.definition.columns[*i].name.clone()).collect();
-            self.set_key(None, columns)?;
+            self.key = Some((None, columns));
         }
         for (_, column) in other.definition.live_columns() {
             let mut column = column.clone();
@@ -282,7 +285,9 @@ impl Columns {
         if let Some(key_name) = new.key {
             self.set_key(key_name, vec![name])?;
         }
-        self.constraints.extend(new.constraints);
+        for wanted in new.constraints {
+            self.want(wanted)?;
+        }
         if let Some(sequence) = new.sequence {
             self.sequences.push((self.list.len(), sequence));
         }
@@ -292,10 +297,7 @@ impl Columns {
 
     fn constraint(&mut self, constraint: &TableConstraint) -> Result<()> {
         match Wanted::of_table(constraint)? {
-            Some(wanted) => {
-                self.constraints.push(wanted);
-                Ok(())
-            }
+            Some(wanted) => self.want(wanted),
             None => {
                 let key = primary_key(constraint)?;
                 self.set_key(key.0, key.1)
@@ -303,15 +305,26 @@ impl Columns {
         }
     }
 
-    fn set_key(&mut self, name: Option<String>, columns: Vec<String>) -> Result<()> {
-        if self.key.is_some() {
-            return Err(SqlError::new(
-                SqlState::INVALID_TABLE_DEFINITION,
-                format!("multiple primary keys for table \"{}\" are not allowed", self.table),
-            ));
+    fn want(&mut self, wanted: Wanted) -> Result<()> {
+        if wanted.is_primary() {
+            self.check_first_key()?;
         }
+        self.constraints.push(wanted);
+        Ok(())
+    }
+
+    fn set_key(&mut self, name: Option<String>, columns: Vec<String>) -> Result<()> {
+        self.check_first_key()?;
         self.key = Some((name, columns));
         Ok(())
+    }
+
+    fn check_first_key(&self) -> Result<()> {
+        let copied = |(from, index): &(TableDefinition, IndexDefinition)| from.is_primary(index.oid);
+        match self.key.is_some() || self.constraints.iter().any(Wanted::is_primary) || self.indexes.iter().any(copied) {
+            true => Err(super::alter_table::second_key(&self.table)),
+            false => Ok(()),
+        }
     }
 
     /// Puts all parts into the definition, with the sequences made: the tables that it refers to.
@@ -377,15 +390,24 @@ fn copy_index(
         *position = moved(*position)?;
     }
     let constraint = from.constraint_of_index(index.oid);
-    let label = if constraint.is_some() { "key" } else { "idx" };
+    let primary = from.is_primary(index.oid);
+    let names = names.join("_");
+    let (second, label) = match &constraint {
+        Some(_) if primary => (None, "pkey"),
+        Some(_) => (Some(names.as_str()), "key"),
+        None => (Some(names.as_str()), "idx"),
+    };
     let oid = session.app().take_oids(2);
-    index.name = constraint::free_relation_name(session, definition, &names.join("_"), label);
+    index.name = constraint::free_relation_name(session, definition, second, label);
     (index.oid, index.storage) = (oid, session.app().take_storage());
     if let Some(constraint) = constraint {
         definition.constraints.push(Constraint {
             oid: oid + 1,
             name: index.name.clone(),
-            kind: ConstraintKind::Unique(oid),
+            kind: match primary {
+                true => ConstraintKind::Primary(oid, index.plain_columns().unwrap_or_default()),
+                false => ConstraintKind::Unique(oid),
+            },
             ..constraint
         });
     }
@@ -410,7 +432,7 @@ pub(crate) fn add_sequence(
     wanted: &WantedSequence,
 ) -> Result<()> {
     let column = definition.columns[position].name.clone();
-    let name = constraint::free_relation_name(session, definition, &column, "seq");
+    let name = constraint::free_relation_name(session, definition, Some(&column), "seq");
     let owner = SequenceOwner { table: definition.oid, column: position, identity: wanted.identity };
     let oid = sequence::create_owned(session, definition.schema, name, wanted.ty, &wanted.options, owner)?;
     let column = &mut definition.columns[position];
@@ -465,9 +487,6 @@ pub(crate) fn primary_key(constraint: &TableConstraint) -> Result<(Option<String
     let TableConstraint::PrimaryKey(key) = constraint else {
         return Err(SqlError::internal("not a primary key"));
     };
-    if constraint::deferral(key.characteristics.as_ref())?.0 {
-        return Err(SqlError::unsupported("PRIMARY KEY ... DEFERRABLE"));
-    }
     let columns = key
         .columns
         .iter()

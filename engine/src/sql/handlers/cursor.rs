@@ -1,5 +1,7 @@
 //! DECLARE, FETCH, MOVE, CLOSE.
 
+use std::time::Duration;
+
 use datafusion::common::ScalarValue;
 use datafusion::common::tree_node::{TreeNode, TreeNodeRecursion};
 use datafusion::logical_expr::LogicalPlan;
@@ -14,7 +16,7 @@ use crate::sql::execute::complete;
 use crate::sql::plan::planning;
 use crate::sql::prepared::PreparedStatement;
 use crate::sql::runner::Pace;
-use crate::sql::statement::Declare;
+use crate::sql::statement::{Declare, Declared, Subscribe};
 use crate::sql::{Response, lock_rows};
 
 pub(crate) async fn declare(
@@ -38,16 +40,20 @@ pub(crate) async fn declare(
             SqlError::new(SqlState::PROGRAM_LIMIT_EXCEEDED, message).hint("Close those that are not used any more.")
         );
     }
-    let locks = !declare.query.locks.is_empty();
+    let query = match &declare.of {
+        Declared::Query(query) => query,
+        Declared::Subscribe(subscribe) => return declare_live(session, prepared, declare, subscribe),
+    };
+    let locks = !query.locks.is_empty();
     check_options(declare, locks)?;
     let types: Vec<u32> = prepared.parameters().iter().map(|t| t.oid()).collect();
     let context = std::sync::Arc::clone(session.context());
     let bind = |with_keys: bool| {
         let mut binder = Binder::new(&context, context.catalog(), prepared.source(), Parameters::declared(&types)?);
         let bound = if with_keys {
-            binder.query_with_keys(&declare.query)?
+            binder.query_with_keys(query)?
         } else {
-            (binder.query(&declare.query)?, Vec::new())
+            (binder.query(query)?, Vec::new())
         };
         Ok::<_, SqlError>((bound, std::mem::take(&mut binder.locks), binder.modifying.is_empty()))
     };
@@ -72,8 +78,30 @@ pub(crate) async fn declare(
     let rows = engine.stream(physical, statement, Pace::AsAsked)?;
     let mut columns = bound.columns;
     columns.truncate(columns.len() - tables.len());
-    let mut cursor = Cursor::new(prepared.source().trim().trim_end_matches(';').to_owned(), columns, tables, rows);
+    let mut cursor = Cursor::new(text_of(prepared), columns, tables, rows);
     cursor.scroll = scroll;
+    enter(session, declare, cursor)
+}
+
+/// FOR SUBSCRIBE TO
+fn declare_live(
+    session: &mut Session,
+    prepared: &PreparedStatement,
+    declare: &Declare,
+    subscribe: &Subscribe,
+) -> Result<Response> {
+    if declare.scroll == Some(true) {
+        return Err(SqlError::unsupported("DECLARE SCROLL CURSOR ... FOR SUBSCRIBE"));
+    }
+    let rows = super::subscribe::open(session, subscribe)?;
+    enter(session, declare, Cursor::of_live(text_of(prepared), rows))
+}
+
+fn text_of(prepared: &PreparedStatement) -> String {
+    prepared.source().trim().trim_end_matches(';').to_owned()
+}
+
+fn enter(session: &mut Session, declare: &Declare, mut cursor: Cursor) -> Result<Response> {
     cursor.hold = declare.hold;
     cursor.savepoints = Some(session.open_transaction()?.savepoints());
     session.cursors.insert(declare.name.clone(), cursor);
@@ -119,7 +147,13 @@ fn missing(name: &str) -> SqlError {
     SqlError::new(SqlState::INVALID_CURSOR_NAME, format!("cursor \"{name}\" does not exist"))
 }
 
-pub(crate) async fn fetch(session: &mut Session, name: &str, direction: Direction, moves: bool) -> Result<Response> {
+pub(crate) async fn fetch(
+    session: &mut Session,
+    name: &str,
+    direction: Direction,
+    moves: bool,
+    timeout: Option<Duration>,
+) -> Result<Response> {
     session.begin_utility()?;
     // Out of the map while it runs.
     let mut cursor = session.cursors.remove(name).ok_or_else(|| missing(name))?;
@@ -128,7 +162,16 @@ pub(crate) async fn fetch(session: &mut Session, name: &str, direction: Directio
         let message = format!("portal \"{name}\" cannot be run");
         return Err(SqlError::new(SqlState::OBJECT_NOT_IN_PREREQUISITE_STATE, message));
     }
-    let fetched = cursor.fetch(direction).await;
+    let fetched = match timeout {
+        _ if cursor.is_live() => {
+            if let Ok(txn) = session.open_transaction() {
+                txn.let_snapshot_go();
+            }
+            cursor.fetch_live(direction, timeout.unwrap_or_default()).await
+        }
+        Some(_) => Err(SqlError::unsupported("FETCH ... WITH (timeout) from a cursor that is not FOR SUBSCRIBE")),
+        None => cursor.fetch(direction).await,
+    };
     cursor.failed = fetched.is_err();
     let outcome = fetched.and_then(|rows| {
         let count: usize = rows.iter().map(|b| b.num_rows()).sum();

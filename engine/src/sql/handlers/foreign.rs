@@ -286,9 +286,10 @@ impl Found {
             (PendingKind::Referenced { old, new }, ConstraintKind::Foreign(foreign)) => {
                 self.act(session, foreign, &old, new.as_deref()).await
             }
-            (PendingKind::Unique { key, row, .. }, ConstraintKind::Unique(index)) => {
-                self.unique(session, *index, &key, &row)
-            }
+            (
+                PendingKind::Unique { key, row, .. },
+                ConstraintKind::Primary(index, _) | ConstraintKind::Unique(index),
+            ) => self.unique(session, *index, &key, &row),
             _ => Err(SqlError::internal("a constraint has become another")),
         }
     }

@@ -104,7 +104,7 @@ fn index_of(
         }
         None => None,
     };
-    let name = name.unwrap_or_else(|| free_relation_name(session, table, &names.join("_"), "idx"));
+    let name = name.unwrap_or_else(|| free_relation_name(session, table, Some(&names.join("_")), "idx"));
     Ok(IndexDefinition {
         oid: session.app().take_oids(1),
         name,

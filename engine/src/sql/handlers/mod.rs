@@ -23,6 +23,7 @@ pub(crate) mod select;
 pub(crate) mod sequence;
 pub(crate) mod settings;
 pub(crate) mod target;
+pub(crate) mod subscribe;
 pub(crate) mod temporary;
 pub(crate) mod truncate;
 mod upsert;

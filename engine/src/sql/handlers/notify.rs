@@ -2,7 +2,7 @@
 
 use kalamdb_catalog::{Result, SqlError, SqlState};
 
-use crate::live::{ListenAction, ListenOptions};
+use crate::live::{Form, ListenAction, ListenOptions};
 use crate::session::Session;
 use crate::sql::Response;
 use crate::sql::execute::complete;
@@ -16,8 +16,11 @@ pub(crate) fn listen(
 ) -> Result<Response> {
     session.begin_utility()?;
     let action = if is_query(channel) {
-        let prepared = session.app().queries.prepare(session.context(), channel, options);
-        ListenAction::ListenToQuery(channel.into(), prepared.map_err(|error| within(error, channel, position))?)
+        let prepared = session.app().queries.prepare(session.context(), channel, options, Form::Messages);
+        // The text stands in quotes, in which a quote counts twice.
+        let quotes = |inside| 1 + channel.chars().take(inside).filter(|c| *c == '"').count() as u32;
+        let prepared = prepared.map_err(|error| within(error, position, quotes))?;
+        ListenAction::ListenToQuery(channel.into(), prepared)
     } else {
         ListenAction::Listen(channel.into())
     };
@@ -25,12 +28,13 @@ pub(crate) fn listen(
     complete("LISTEN")
 }
 
-/// An error of the query with its place in the statement: the text stands in quotes, in which a quote counts twice.
-fn within(error: SqlError, text: &str, position: Option<u32>) -> SqlError {
+/// An error of a query with its place in the statement, where the query begins at `position`; `more` is by how much more than
+/// by the characters before it a place is further on.
+pub(super) fn within(error: SqlError, position: Option<u32>, more: impl Fn(usize) -> u32) -> SqlError {
     let inside = error.fields().position;
     let at = inside.zip(position).map(|(inside, start)| {
-        let before = text.chars().take(inside.saturating_sub(1) as usize);
-        start + inside + before.filter(|c| *c == '"').count() as u32
+        let before = inside.saturating_sub(1);
+        start + before + more(before as usize)
     });
     error.without_position().at(at)
 }

@@ -1,12 +1,14 @@
 //! DECLARE, FETCH and MOVE.
 
+use std::time::Duration;
+
 use datafusion::sql::sqlparser::tokenizer::{Token, TokenWithSpan};
 use kalamdb_catalog::{Result, SqlError, SqlState};
 
 use super::{Sql, word_of};
-use crate::session::Direction;
+use crate::session::{Direction, parse_milliseconds};
 use crate::sql::bind::CURRENT_OF;
-use crate::sql::statement::{Declare, Statement};
+use crate::sql::statement::{Declare, Declared, Statement};
 
 impl Sql<'_> {
     pub(super) fn declare(&mut self) -> Result<Statement> {
@@ -31,8 +33,11 @@ impl Sql<'_> {
             self.take_words(&["without", "hold"]);
         }
         self.expect_word("for")?;
-        let query = self.parsed(|p| p.parse_query())?;
-        Ok(Statement::Declare(Box::new(Declare { name, scroll, hold, query })))
+        let of = match self.word_at(0).as_str() {
+            "subscribe" => Declared::Subscribe(self.subscribe()?),
+            _ => Declared::Query(self.parsed(|p| p.parse_query())?),
+        };
+        Ok(Statement::Declare(Box::new(Declare { name, scroll, hold, of })))
     }
 
     fn check_scroll(&self, scroll: &mut Option<bool>, wanted: bool) -> Result<()> {
@@ -49,7 +54,25 @@ impl Sql<'_> {
         let direction = self.direction()?;
         let _ = self.take_word("from") || self.take_word("in");
         let name = self.name()?;
-        Ok(Statement::Fetch { name, direction, moves })
+        let timeout = if !moves && self.take_word("with") { Some(self.fetch_timeout()?) } else { None };
+        Ok(Statement::Fetch { name, direction, moves, timeout })
+    }
+
+    /// (timeout = '1s'): how long a cursor of a SUBSCRIBE waits for rows.
+    fn fetch_timeout(&mut self) -> Result<Duration> {
+        if !self.inner.consume_token(&Token::LParen) || !self.take_word("timeout") {
+            return Err(self.unexpected());
+        }
+        let _ = self.inner.consume_token(&Token::Eq);
+        let value = self.set_value()?;
+        if !self.inner.consume_token(&Token::RParen) {
+            return Err(self.unexpected());
+        }
+        let seconds = parse_milliseconds("timeout", &value)? / 1000.0;
+        Duration::try_from_secs_f64(seconds).map_err(|_| {
+            let message = format!("{value} is outside the valid range for parameter \"timeout\"");
+            SqlError::new(SqlState::INVALID_PARAMETER_VALUE, message)
+        })
     }
 
     fn direction(&mut self) -> Result<Direction> {

@@ -1,12 +1,13 @@
-//! LISTEN, NOTIFY, UNLISTEN.
+//! LISTEN, NOTIFY, UNLISTEN, SUBSCRIBE.
 
+use datafusion::sql::sqlparser::parser::Parser;
 use datafusion::sql::sqlparser::tokenizer::{Token, TokenWithSpan};
 use kalamdb_catalog::{Result, SqlError, SqlState};
 
-use super::{Sql, word_of};
+use super::{Sql, closing, syntax_error, word_of};
 use crate::live::ListenOptions;
 use crate::sql::bind::position;
-use crate::sql::statement::Statement;
+use crate::sql::statement::{Statement, Subscribe};
 
 impl Sql<'_> {
     pub(super) fn listen(&mut self) -> Result<Statement> {
@@ -15,13 +16,50 @@ impl Sql<'_> {
         let channel = self.name()?;
         let mut options = ListenOptions::default();
         if is_query(&channel) && self.take_word("with") {
-            self.listen_options(&mut options)?;
+            self.live_options(&mut options, None)?;
         }
         Ok(Statement::Listen { channel, options, position })
     }
 
-    /// (snapshot = true, since = 7)
-    fn listen_options(&mut self, options: &mut ListenOptions) -> Result<()> {
+    /// SUBSCRIBE TO query [WITH (snapshot, since, progress)], up to what ends it. The query is kept as text, as LISTEN has it.
+    pub(super) fn subscribe(&mut self) -> Result<Subscribe> {
+        self.inner.next_token();
+        self.expect_word("to")?;
+        let start = self.inner.peek_token();
+        let mut tokens: Vec<TokenWithSpan> = Vec::new();
+        let mut depth = 0;
+        loop {
+            match self.peek() {
+                Token::EOF => break,
+                Token::SemiColon | Token::RParen if depth == 0 => break,
+                Token::LParen => depth += 1,
+                Token::RParen => depth -= 1,
+                _ => {}
+            }
+            tokens.push(self.inner.next_token());
+        }
+        let mut subscribe = Subscribe::default();
+        let mut end = self.inner.peek_token();
+        if let Some(at) = options_at(&tokens) {
+            end = tokens[at].clone();
+            let rest = tokens.split_off(at + 1);
+            let inner = Parser::new(&super::DIALECT).with_tokens_with_locations(rest);
+            let mut sub = Sql { inner, source: self.source };
+            sub.live_options(&mut subscribe.options, Some(&mut subscribe.progress))?;
+        }
+        let first = position(self.source, start.span).unwrap_or(1);
+        let from = byte_at(self.source, first);
+        let to = position(self.source, end.span).map_or(self.source.len(), |p| byte_at(self.source, p));
+        let text = self.source.get(from..to).unwrap_or_default().trim_end();
+        if !is_query(text) {
+            return Err(syntax_error(self.source, &start.token, position(self.source, start.span)));
+        }
+        (subscribe.text, subscribe.position) = (text.into(), first);
+        Ok(subscribe)
+    }
+
+    /// (snapshot = true, since = 7), and progress if it may be given.
+    fn live_options(&mut self, options: &mut ListenOptions, mut progress: Option<&mut bool>) -> Result<()> {
         if !self.inner.consume_token(&Token::LParen) {
             return Err(self.unexpected());
         }
@@ -33,20 +71,23 @@ impl Sql<'_> {
                 let message = format!("invalid value for option \"{name}\": \"{value}\"");
                 SqlError::new(SqlState::INVALID_PARAMETER_VALUE, message)
             };
-            match name.as_str() {
-                "snapshot" => {
-                    options.snapshot = match value.as_str() {
-                        "true" | "on" | "1" => true,
-                        "false" | "off" | "0" => false,
-                        _ => return Err(invalid()),
+            let on = || match value.as_str() {
+                "true" | "on" | "1" => Ok(true),
+                "false" | "off" | "0" => Ok(false),
+                _ => Err(invalid()),
+            };
+            match (name.as_str(), progress.as_deref_mut()) {
+                ("snapshot", _) => options.snapshot = on()?,
+                ("since", _) => options.since = Some(value.parse().map_err(|_| invalid())?),
+                ("progress", Some(progress)) => *progress = on()?,
+                (_, may) => {
+                    let (what, all) = match may {
+                        Some(_) => ("SUBSCRIBE", "snapshot, since and progress"),
+                        None => ("LISTEN", "snapshot and since"),
                     };
-                }
-                "since" => options.since = Some(value.parse().map_err(|_| invalid())?),
-                _ => {
-                    let message = format!("unrecognized LISTEN option \"{name}\"");
-                    return Err(
-                        SqlError::new(SqlState::SYNTAX_ERROR, message).hint("The options are snapshot and since.")
-                    );
+                    let message = format!("unrecognized {what} option \"{name}\"");
+                    let error = SqlError::new(SqlState::SYNTAX_ERROR, message);
+                    return Err(error.hint(format!("The options are {all}.")));
                 }
             }
             if self.inner.consume_token(&Token::Comma) {
@@ -78,6 +119,20 @@ impl Sql<'_> {
         let payload = if self.inner.consume_token(&Token::Comma) { self.string_constant()? } else { String::new() };
         Ok(Statement::Notify { channel, payload })
     }
+}
+
+/// Where the WITH of `WITH (...)` at the end of a query is. A query of its own does not end in one.
+fn options_at(tokens: &[TokenWithSpan]) -> Option<usize> {
+    let last = tokens.len().checked_sub(1)?;
+    let opens = |at: &usize| closing(tokens, *at) == Some(last);
+    let open = (1..last).filter(|at| tokens[*at].token == Token::LParen).find(opens)?;
+    (word_of(&tokens[open - 1].token) == "with").then_some(open - 1)
+}
+
+/// The byte at which a character begins, counted from 1.
+fn byte_at(source: &str, position: u32) -> usize {
+    let at = source.char_indices().nth(position.saturating_sub(1) as usize);
+    at.map_or(source.len(), |(byte, _)| byte)
 }
 
 /// True for a channel whose text is a query: LISTEN to it is a live query. It begins as one.

@@ -14,7 +14,7 @@ use crate::limits;
 use crate::session::Session;
 use crate::sql::bind::{Binder, Parameters, column_type};
 use crate::sql::handlers::column::{NewColumn, check_identity_type, column_definition, default_text};
-use crate::sql::handlers::constraint::{check_comparable, check_index_type, validate};
+use crate::sql::handlers::constraint::{Wanted, check_comparable, check_index_type, validate};
 use crate::sql::handlers::create_table::{add_sequence, check_generated, set_primary_key};
 use crate::sql::handlers::ddl::{change, ident, shown_name};
 use crate::sql::handlers::drop::{Object, drop_all, referring_to_index, remove, report};
@@ -90,7 +90,7 @@ pub(super) async fn add(
             format!("tables can have at most {} columns", limits::COLUMNS_MAX),
         ));
     }
-    if key.is_some() && old.primary_key.is_some() {
+    if (key.is_some() || constraints.iter().any(Wanted::is_primary)) && old.has_key() {
         return Err(second_key(&old.name));
     }
     if let Some(wanted) = &sequence {
@@ -287,7 +287,7 @@ pub(super) async fn alter(
             column.not_null = true;
         }
         AlterColumnOperation::DropNotNull => {
-            if old.primary_key.as_ref().is_some_and(|k| k.columns.contains(&index)) {
+            if old.key_columns().is_some_and(|k| k.contains(&index)) {
                 return Err(SqlError::new(
                     SqlState::INVALID_TABLE_DEFINITION,
                     format!("column \"{name}\" is in a primary key"),

@@ -56,9 +56,14 @@ pub(super) async fn add(
     let Some(wanted) = Wanted::of_table(constraint)? else {
         return add_primary_key(session, prepared, table, constraint, not_valid).await;
     };
-    if not_valid && matches!(wanted, Wanted::Unique(_)) {
-        let message = "UNIQUE constraints cannot be marked NOT VALID";
-        return Err(SqlError::new(SqlState::FEATURE_NOT_SUPPORTED, message));
+    if let Wanted::Unique(unique) = &wanted {
+        let what = if unique.primary { "PRIMARY KEY" } else { "UNIQUE" };
+        if not_valid {
+            return Err(never_unchecked(what));
+        }
+        if unique.primary {
+            check_key_columns(session, &table.definition, &unique.columns).await?;
+        }
     }
     add_wanted(session, prepared, table.definition.oid, &wanted, !not_valid).await
 }
@@ -79,7 +84,7 @@ pub(super) async fn add_wanted(
         session.open_transaction()?.share_table(other.definition.oid)?;
         session.transaction()?;
     }
-    if let ConstraintKind::Unique(index) = found.kind {
+    if let ConstraintKind::Primary(index, _) | ConstraintKind::Unique(index) = found.kind {
         let built = Arc::new(CachedTableData::new(new.clone()));
         fill_indexes(session, &built, &[index]).await?;
     }
@@ -99,26 +104,35 @@ async fn add_primary_key(
 ) -> Result<()> {
     let (name, key) = primary_key(constraint)?;
     if not_valid {
-        let message = "PRIMARY KEY constraints cannot be marked NOT VALID";
-        return Err(SqlError::new(SqlState::FEATURE_NOT_SUPPORTED, message));
+        return Err(never_unchecked("PRIMARY KEY"));
     }
     let old = &table.definition;
-    if old.primary_key.is_some() {
-        return Err(second_key(&old.name));
-    }
-    for column in &key {
-        columns::position(old, column, "alter")?;
-    }
+    check_key_columns(session, old, &key).await?;
     let mut new = old.clone();
     set_primary_key(session, &mut new, name, &key)?;
-    for column in old.live_columns().map(|(_, c)| c).filter(|c| key.contains(&c.name) && !c.not_null) {
-        if rows::any(session, old, Some(&column.name)).await? {
-            return Err(columns::contains_nulls(session, old, &column.name));
-        }
-    }
     let plan = rows::plan(session, prepared, old, &new, None)?;
     let new = rows::rewrite(session, new, &plan).await?;
     change(session, CatalogChange::PutTable(new))
+}
+
+fn never_unchecked(what: &str) -> SqlError {
+    SqlError::new(SqlState::FEATURE_NOT_SUPPORTED, format!("{what} constraints cannot be marked NOT VALID"))
+}
+
+/// An error if columns cannot become the primary key: the table has one, or they have NULLs.
+async fn check_key_columns(session: &mut Session, table: &TableDefinition, key: &[String]) -> Result<()> {
+    if table.has_key() {
+        return Err(second_key(&table.name));
+    }
+    for column in key {
+        columns::position(table, column, "alter")?;
+    }
+    for column in table.live_columns().map(|(_, c)| c).filter(|c| key.contains(&c.name) && !c.not_null) {
+        if rows::any(session, table, Some(&column.name)).await? {
+            return Err(columns::contains_nulls(session, table, &column.name));
+        }
+    }
+    Ok(())
 }
 
 /// DROP CONSTRAINT. The columns of a dropped key stay NOT NULL, as in PostgreSQL.
@@ -153,12 +167,12 @@ pub(super) async fn drop(
     let old = &table.definition;
     let mut new = old.clone();
     match found.kind {
-        ConstraintKind::Primary(..) => {
+        ConstraintKind::Primary(..) if old.primary_key.is_some() => {
             new.primary_key = None;
             let plan = rows::plan(session, prepared, old, &new, None)?;
             new = rows::rewrite(session, new, &plan).await?;
         }
-        ConstraintKind::Unique(index) => {
+        ConstraintKind::Primary(index, _) | ConstraintKind::Unique(index) => {
             new.indexes.retain(|i| i.oid != index);
             new.constraints.retain(|c| c.oid != found.oid);
         }

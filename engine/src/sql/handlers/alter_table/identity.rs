@@ -43,7 +43,7 @@ pub(super) fn add(
     }
     check_identity_type(column.ty)?;
     let options = SequenceOptions::of_identity(options)?;
-    let name = free_relation_name(session, table, &column.name, "seq");
+    let name = free_relation_name(session, table, Some(&column.name), "seq");
     let owner = SequenceOwner { table: table.oid, column: index, identity: true };
     let oid = sequence::create_owned(session, table.schema, name, column.ty, &options, owner)?;
     let mut new = table.clone();
