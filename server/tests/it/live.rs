@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
-use crate::client::{Client, Fields};
+use crate::client::{Client, Fields, report_fields};
 use crate::files::TempDir;
 use crate::history::{Random, setting};
 use crate::support::{Server, Target};
@@ -544,4 +544,75 @@ fn subscriptions_hold() {
     let seed = seed();
     let database = target.create_database("rows").expect("a database");
     rows_hold(target.addr(), &database, seed).unwrap_or_else(|what| panic!("KALAMDB_SEED={seed}: {what}"));
+}
+
+/// The SQLSTATE of a statement's error; "00000" without one.
+fn outcome(client: &mut Client, sql: &str) -> String {
+    let messages = client.simple(sql).expect("an answer");
+    let error = messages.iter().find(|m| m.tag == b'E');
+    let code = |m: &crate::client::Message| {
+        report_fields(&m.body).into_iter().find(|(field, _)| *field == 'C').map(|(_, code)| code)
+    };
+    error.map_or_else(|| "00000".to_owned(), |m| code(m).expect("a code"))
+}
+
+/// More live queries, and more notifications than there is room for, are refused, and room that is given back is there again.
+#[test]
+fn limits_are_kept() {
+    let dir = TempDir::new();
+    let config = "[live]\nqueries = 3\nqueries_per_session = 2\nnotify_queue_size = \"64kB\"\n";
+    std::fs::write(dir.path().join("config.toml"), config).expect("a configuration");
+    let server = Server::start(dir.path());
+    let (mut a, mut b) = (server.client(), server.client());
+    a.column("CREATE TABLE t (id int PRIMARY KEY, v int)").expect("a table");
+    let listen = |n: u32| format!("LISTEN \"SELECT id FROM t WHERE v = {n}\"");
+    assert_eq!(outcome(&mut a, &listen(1)), "00000");
+    assert_eq!(outcome(&mut a, &listen(2)), "00000");
+    assert_eq!(outcome(&mut a, &listen(3)), "54000", "a third of one session");
+    assert_eq!(outcome(&mut a, &listen(2)), "00000", "once more what is listened to");
+    assert_eq!(outcome(&mut a, &format!("BEGIN; {}", listen(3))), "00000", "it counts at commit");
+    assert_eq!(outcome(&mut a, "COMMIT"), "54000");
+    assert_eq!(outcome(&mut b, &listen(1)), "00000");
+    assert_eq!(outcome(&mut b, &listen(2)), "54000", "a fourth of all");
+    assert_eq!(outcome(&mut b, "SUBSCRIBE TO SELECT id FROM t"), "54000");
+    assert_eq!(outcome(&mut a, "UNLISTEN *"), "00000");
+    assert_eq!(outcome(&mut b, &listen(2)), "00000");
+    assert_eq!(outcome(&mut b, "SUBSCRIBE TO SELECT id FROM t"), "54000", "a third of one session");
+
+    // A listener in a transaction takes nothing.
+    assert_eq!(outcome(&mut a, "LISTEN c; BEGIN; SELECT 1"), "00000");
+    let tell = |n: u32| format!("BEGIN; INSERT INTO t VALUES ({n}); SELECT pg_notify('c', repeat('x', 7000)); COMMIT");
+    let refused = (0..100).find(|n| outcome(&mut b, &tell(*n)) != "00000").expect("the queue to be full");
+    assert!(refused > 3, "64 kB hold more than {refused}");
+    assert_eq!(outcome(&mut b, &tell(refused)), "54000");
+    assert_eq!(b.column("SELECT count(*) FROM t").expect("a count"), [refused.to_string()], "its transaction is undone");
+    assert_eq!(outcome(&mut b, &format!("INSERT INTO t VALUES ({refused})")), "00000", "others go on");
+    let told = a.simple("COMMIT").expect("an answer").iter().filter(|m| m.tag == b'A').count();
+    assert_eq!(told, refused as usize);
+    assert_eq!(outcome(&mut b, &tell(refused + 1)), "00000");
+}
+
+/// A database whose queries are listened to stays; one that is gone takes nothing along.
+#[test]
+fn a_database_goes_when_nobody_listens_there() {
+    let dir = TempDir::new();
+    let server = Server::start(dir.path());
+    let mut admin = server.client();
+    admin.column("CREATE DATABASE other").expect("a database");
+    let mut there = Client::connect(server.addr, "other").expect("a session");
+    there.column("CREATE TABLE t (id int PRIMARY KEY)").expect("a table");
+    assert_eq!(outcome(&mut there, "LISTEN \"TABLE t\"; LISTEN c"), "00000");
+    assert_eq!(outcome(&mut admin, "DROP DATABASE other"), "55006");
+    // A channel is a database's own.
+    assert_eq!(outcome(&mut admin, "NOTIFY c, 'elsewhere'"), "00000");
+    assert_eq!(outcome(&mut there, "NOTIFY c, 'here'"), "00000");
+    drop(there);
+    let deadline = Instant::now() + Duration::from_secs(ARRIVAL_S_MAX);
+    while outcome(&mut admin, "DROP DATABASE other") != "00000" {
+        assert!(Instant::now() < deadline, "the session has not ended");
+    }
+    assert_eq!(admin.column("SELECT count(*) FROM system.live_queries").expect("a count"), ["0"]);
+    admin.column("CREATE DATABASE other").expect("a database");
+    let mut there = Client::connect(server.addr, "other").expect("a session");
+    assert_eq!(outcome(&mut there, "LISTEN \"TABLE t\""), "42P01");
 }

@@ -1,12 +1,14 @@
 //! ON CONFLICT of an INSERT (manual, INSERT, "ON CONFLICT Clause").
 
 use std::cell::RefCell;
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use datafusion::arrow::datatypes::{Field, Schema};
 use datafusion::common::DFSchema;
-use datafusion::logical_expr::Expr;
+use datafusion::common::tree_node::{Transformed, TreeNode};
 use datafusion::logical_expr::utils::split_conjunction;
+use datafusion::logical_expr::{Expr, LogicalPlan, LogicalPlanBuilder};
 use datafusion::sql::sqlparser::ast::{self, ConflictTarget, Ident, OnConflictAction, OnInsert};
 use kalamdb_catalog::constraint::ConstraintKind;
 use kalamdb_catalog::{CachedTableData, ColumnDefinition, Oid, PgType, Result, SqlError, SqlState, TableDefinition};
@@ -14,6 +16,8 @@ use kalamdb_catalog::{CachedTableData, ColumnDefinition, Oid, PgType, Result, Sq
 use super::row_expr::row_relation;
 use super::scope::{Clause, Scope};
 use super::select::Env;
+use super::subquery::Apply;
+use super::typed::placeholder;
 use super::{Binder, name_parts, name_span};
 use crate::sql::parse;
 use crate::sql::plan::planning;
@@ -35,10 +39,13 @@ pub(crate) struct ConflictUpdate {
     /// The new value of every live column.
     pub values: Vec<Expr>,
     pub filter: Option<Expr>,
+    /// With subqueries it is a query instead: one row of the new values, or none, with placeholders of the columns' names for
+    /// both rows.
+    pub query: Option<LogicalPlan>,
 }
 
 /// The names of the columns that DO UPDATE is computed from.
-fn column_name(excluded: bool, live: usize) -> String {
+pub(crate) fn column_name(excluded: bool, live: usize) -> String {
     format!("{}#{live}", if excluded { "excluded" } else { "target" })
 }
 
@@ -201,18 +208,60 @@ impl Binder<'_> {
         // Both are in sight: a column without a relation's name is ambiguous.
         let columns = target.columns.iter().chain(&excluded.columns).cloned().collect();
         let scope = Scope { relations: vec![target.clone(), excluded], columns };
-        let (applies, outer) = (RefCell::new(Vec::new()), RefCell::new(Vec::new()));
+        let (of_values, of_filter) = (RefCell::new(Vec::new()), RefCell::new(Vec::new()));
+        let outer = RefCell::new(Vec::new());
         let env = Env { parent: None, outer: &outer };
         let definitions: Vec<ColumnDefinition> = definition.live_columns().map(|(_, c)| c.clone()).collect();
-        let ctx = env.ctx(&scope, Clause::UpdateSet, &applies);
+        let ctx = env.ctx(&scope, Clause::UpdateSet, &of_values);
         let values = self.assignments(&update.assignments, table, &definitions, &target, &ctx)?;
         let filter = match &update.selection {
-            Some(condition) => Some(self.condition(condition, &env.ctx(&scope, Clause::Where, &applies))?),
+            Some(condition) => Some(self.condition(condition, &env.ctx(&scope, Clause::Where, &of_filter))?),
             None => None,
         };
-        if !applies.borrow().is_empty() {
-            return Err(SqlError::unsupported("a subquery in ON CONFLICT DO UPDATE"));
+        let (of_values, of_filter) = (of_values.into_inner(), of_filter.into_inner());
+        let query = if of_values.is_empty() && of_filter.is_empty() {
+            None
+        } else {
+            let types: Vec<PgType> = definitions.iter().map(|c| c.ty).collect();
+            Some(self.conflict_query(&types, (&values, of_values), (filter.as_ref(), of_filter))?)
+        };
+        Ok(ConflictUpdate { values, filter, query })
+    }
+
+    /// What gives the new values where subqueries take part.
+    fn conflict_query(
+        &mut self,
+        types: &[PgType],
+        (values, of_values): (&[Expr], Vec<Apply>),
+        (filter, of_filter): (Option<&Expr>, Vec<Apply>),
+    ) -> Result<LogicalPlan> {
+        let named = |excluded| types.iter().enumerate().map(move |(i, ty)| (column_name(excluded, i), *ty));
+        let types: HashMap<String, PgType> = named(false).chain(named(true)).collect();
+        let given = |e: &Expr| {
+            let filled = e.clone().transform_up(|e| match &e {
+                Expr::Column(column) => match types.get(&column.name) {
+                    Some(ty) => Ok(Transformed::yes(placeholder(format!("${}", column.name), *ty))),
+                    None => Ok(Transformed::no(e)),
+                },
+                _ => Ok(Transformed::no(e)),
+            });
+            planning(filled).map(|filled| filled.data)
+        };
+        let over_given = |mut apply: Apply| {
+            for outer in &mut apply.outer {
+                outer.expr.expr = given(&outer.expr.expr)?;
+            }
+            Ok(apply)
+        };
+        let over_all = |applies: Vec<Apply>| applies.into_iter().map(over_given).collect::<Result<Vec<_>>>();
+        let mut plan = planning(LogicalPlanBuilder::empty(true).build())?;
+        if let Some(filter) = filter {
+            plan = self.attach(plan, over_all(of_filter)?)?;
+            plan = planning(LogicalPlanBuilder::from(plan).filter(given(filter)?).and_then(|b| b.build()))?;
         }
-        Ok(ConflictUpdate { values, filter })
+        plan = self.attach(plan, over_all(of_values)?)?;
+        let named = |(i, e): (usize, &Expr)| given(e).map(|e| e.alias(format!("new#{i}")));
+        let values = values.iter().enumerate().map(named).collect::<Result<Vec<_>>>()?;
+        planning(LogicalPlanBuilder::from(plan).project(values).and_then(|b| b.build()))
     }
 }

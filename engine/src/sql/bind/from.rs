@@ -175,7 +175,7 @@ impl Binder<'_> {
     }
 
     /// An outer join whose condition holds subqueries: each is put under the side whose columns it uses.
-    fn outer_join_on_subquery(
+    pub(super) fn outer_join_on_subquery(
         &mut self,
         left: LogicalPlan,
         right: LogicalPlan,

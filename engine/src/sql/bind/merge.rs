@@ -64,19 +64,20 @@ impl Binder<'_> {
         both.extend(source.scope.clone());
         let applies = RefCell::new(Vec::new());
         let on = self.condition(&merge.on, &env.ctx(&both, Clause::JoinOn, &applies))?;
+        let of_on = applies.take();
         let mut whens = Vec::with_capacity(merge.clauses.len());
         for clause in &merge.clauses {
             whens.push(self.when(clause, &table, &relation, (&both, &source.scope), env, &applies)?);
         }
         check_reachable(&whens)?;
-        if !applies.borrow().is_empty() {
-            return Err(SqlError::unsupported("a subquery in MERGE"));
-        }
-        let plan = planning(
-            LogicalPlanBuilder::from(source.plan)
-                .join_on(target.plan, JoinType::Left, vec![on])
-                .and_then(|b| b.build()),
-        )?;
+        let plan = if of_on.is_empty() {
+            let joined = LogicalPlanBuilder::from(source.plan).join_on(target.plan, JoinType::Left, vec![on]);
+            planning(joined.and_then(|b| b.build()))?
+        } else {
+            let join = self.outer_join_on_subquery(source.plan, target.plan, JoinType::Left, on, of_on, both.clone());
+            join?.plan
+        };
+        let plan = self.attach(plan, applies.into_inner())?;
         let (plan, others) = self.merge_plan(plan, &relation, &source.scope, &table, &whens)?;
         Ok(BoundDml {
             kind: DmlKind::Merge,

@@ -42,7 +42,7 @@ pub(super) async fn collect(
 ) -> Result<(usize, Vec<RecordBatch>)> {
     let mut rows = session.app().engine.run(&dml.plan, parameters, Arc::clone(&statement)).await?;
     let mut done = Done { count: 0, shown: Vec::new() };
-    let upsert = Upsert::new(session, dml, target.types(), parameters)?;
+    let upsert = Upsert::new(session, dml, target.types(), parameters, &statement)?;
     let again = Again { app: Arc::clone(session.app()), dml, parameters, statement };
     while let Some(batch) = rows.try_next().await? {
         match (dml.kind, &upsert) {

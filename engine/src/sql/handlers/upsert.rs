@@ -3,13 +3,15 @@
 //! The key's lock comes first. So what is found then stays until the transaction ends: of two sessions that bring the same
 //! key one inserts and the other finds its row.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use datafusion::arrow::array::{ArrayRef, AsArray, RecordBatch};
 use datafusion::arrow::datatypes::{FieldRef, Schema, SchemaRef};
 use datafusion::common::{DFSchema, ScalarValue};
-use datafusion::logical_expr::Expr;
+use datafusion::logical_expr::{Expr, LogicalPlan};
 use datafusion::physical_expr::PhysicalExpr;
+use futures::TryStreamExt;
 use kalamdb_catalog::{Oid, PgType, Result, SqlError, SqlState};
 
 use super::dml::Done;
@@ -18,7 +20,7 @@ use crate::session::{Session, SessionContext};
 use crate::sql::apply;
 use crate::sql::bind::{BoundDml, ConflictUpdate, conflict_schema, deferrable_arbiter, new_row_schema};
 use crate::sql::index_entries::{IndexEntries, RowValues, evaluate};
-use crate::sql::plan::{batch_of_one, physical_expr, planning};
+use crate::sql::plan::{Engine, StatementContext, batch_of_one, physical_expr, planning};
 use crate::storage::keys;
 use crate::txn::{Busy, Claim, Existing, LockMode, StatementWrites};
 
@@ -61,10 +63,23 @@ impl Conflict {
 }
 
 struct Update {
-    values: Vec<Arc<dyn PhysicalExpr>>,
-    filter: Option<Arc<dyn PhysicalExpr>>,
+    how: Change,
     /// The row that is there, and the one that was to be inserted.
     schema: SchemaRef,
+}
+
+/// How the new values come about.
+enum Change {
+    Computed {
+        values: Vec<Arc<dyn PhysicalExpr>>,
+        filter: Option<Arc<dyn PhysicalExpr>>,
+    },
+    /// By a query, because there are subqueries in them.
+    Queried {
+        plan: LogicalPlan,
+        engine: Arc<Engine>,
+        statement: Arc<StatementContext>,
+    },
 }
 
 impl Upsert {
@@ -74,11 +89,16 @@ impl Upsert {
         dml: &BoundDml,
         types: &[PgType],
         parameters: &[ScalarValue],
+        statement: &Arc<StatementContext>,
     ) -> Result<Option<Upsert>> {
         let Some(conflict) = &dml.conflict else { return Ok(None) };
         let context = session.context();
         let new_row = new_row_schema(types)?;
-        let update = conflict.update.as_ref().map(|u| Update::new(context, u, types, parameters)).transpose()?;
+        let update = conflict.update.as_ref().map(|u| match &u.query {
+            Some(query) => Update::queried(session, query, types, parameters, statement),
+            None => Update::computed(context, u, types, parameters),
+        });
+        let update = update.transpose()?;
         let compiled = |e: &Expr| compile(context, e, &new_row, parameters);
         let returning = conflict.returning.iter().map(compiled).collect::<Result<Vec<_>>>()?;
         let first = types.len();
@@ -201,13 +221,7 @@ impl Upsert {
         }
         columns.extend(new.iter().cloned());
         let both = batch_of_one(&update.schema, columns)?;
-        if let Some(filter) = &update.filter {
-            let answer = evaluate(filter, &both)?;
-            if !(answer.is_valid(0) && answer.as_boolean().value(0)) {
-                return Ok(None);
-            }
-        }
-        let mut values = update.values.iter().map(|v| evaluate(v, &both)).collect::<Result<Vec<_>>>()?;
+        let Some(mut values) = update.values(&both).await? else { return Ok(None) };
         target.generate(&mut values)?;
         let row = RowValues::Arrays(&values, 0);
         target.check_row(&target.failed_checks(&values)?, &row, 0)?;
@@ -259,7 +273,7 @@ fn behind<'a>(entry: &'a [u8], value: &'a [u8]) -> Result<&'a [u8]> {
 }
 
 impl Update {
-    fn new(
+    fn computed(
         context: &Arc<SessionContext>,
         update: &ConflictUpdate,
         types: &[PgType],
@@ -267,11 +281,50 @@ impl Update {
     ) -> Result<Update> {
         let schema = conflict_schema(types)?;
         let compiled = |e: &Expr| compile(context, e, &schema, parameters);
-        Ok(Update {
-            values: update.values.iter().map(compiled).collect::<Result<_>>()?,
-            filter: update.filter.as_ref().map(compiled).transpose()?,
-            schema: Arc::new(schema.as_arrow().clone()),
-        })
+        let values = update.values.iter().map(compiled).collect::<Result<_>>()?;
+        let filter = update.filter.as_ref().map(compiled).transpose()?;
+        Ok(Update { how: Change::Computed { values, filter }, schema: Arc::new(schema.as_arrow().clone()) })
+    }
+
+    fn queried(
+        session: &Session,
+        query: &LogicalPlan,
+        types: &[PgType],
+        parameters: &[ScalarValue],
+        statement: &Arc<StatementContext>,
+    ) -> Result<Update> {
+        let plan = planning(apply::substitute(query.clone(), &apply::numbered(parameters)))?;
+        let how = Change::Queried { plan, engine: Arc::clone(&session.app().engine), statement: Arc::clone(statement) };
+        Ok(Update { how, schema: Arc::new(conflict_schema(types)?.as_arrow().clone()) })
+    }
+
+    /// The new values of a row; None if WHERE leaves it as it is.
+    async fn values(&self, both: &RecordBatch) -> Result<Option<Vec<ArrayRef>>> {
+        match &self.how {
+            Change::Computed { values, filter } => {
+                if let Some(filter) = filter {
+                    let answer = evaluate(filter, both)?;
+                    if !(answer.is_valid(0) && answer.as_boolean().value(0)) {
+                        return Ok(None);
+                    }
+                }
+                values.iter().map(|v| evaluate(v, both)).collect::<Result<Vec<_>>>().map(Some)
+            }
+            Change::Queried { plan, engine, statement } => {
+                let mut given = HashMap::new();
+                for (field, column) in self.schema.fields().iter().zip(both.columns()) {
+                    given.insert(field.name().clone(), planning(ScalarValue::try_from_array(column, 0))?);
+                }
+                let plan = planning(apply::substitute(plan.clone(), &given))?;
+                let mut rows = engine.run(&plan, &[], Arc::clone(statement)).await?;
+                while let Some(batch) = rows.try_next().await? {
+                    if batch.num_rows() > 0 {
+                        return Ok(Some(batch.columns().to_vec()));
+                    }
+                }
+                Ok(None)
+            }
+        }
     }
 }
 
