@@ -32,6 +32,12 @@ enum Stage {
     Reading(u64, Mutex<RowStream>),
     /// For the result of a query that is run again.
     Waiting(ListenOptions),
+    /// The same for one who comes back: what has changed since a commit.
+    CatchingUp {
+        since: u64,
+        seq: u64,
+        rows: Rows,
+    },
     /// The result, from a row on.
     Showing(u64, Rows, usize),
     Changes,
@@ -132,15 +138,26 @@ impl Feed {
                 Stage::Waiting(options) => {
                     let options = *options;
                     let Some((seq, rows)) = self.subscription.take_result() else { return self.changes(bytes_max) };
-                    let unchanged = options.since.map(|since| queries.is_unchanged(&self.subscription, since, seq));
-                    match (unchanged, options.since) {
-                        (Some(Ok(true)), _) => return self.go_on(seq),
-                        (Some(_), Some(since)) => {
-                            self.stage = Stage::Showing(seq, rows, 0);
-                            return vec![self.reset(since, "the query is not kept for those who are away", None)];
+                    match options.since {
+                        Some(since) => self.stage = Stage::CatchingUp { since, seq, rows },
+                        None if options.snapshot => self.stage = Stage::Showing(seq, rows, 0),
+                        None => return self.go_on(seq),
+                    }
+                }
+                Stage::CatchingUp { since, seq, rows } => {
+                    let (since, seq, rows) = (*since, *seq, Arc::clone(rows));
+                    match queries.catch_up(&self.subscription, since, (seq, &rows)).await {
+                        Ok(Some(payloads)) => {
+                            let mut told: Vec<_> = payloads.into_iter().map(|payload| self.tell(payload)).collect();
+                            told.extend(self.go_on(seq));
+                            return told;
                         }
-                        _ if options.snapshot => self.stage = Stage::Showing(seq, rows, 0),
-                        _ => return self.go_on(seq),
+                        told => {
+                            self.stage = Stage::Showing(seq, rows, 0);
+                            let reason = told.err().map(|error| error.message().to_owned());
+                            let reason = reason.as_deref().unwrap_or("the change log does not reach back");
+                            return vec![self.reset(since, reason, None)];
+                        }
                     }
                 }
                 Stage::Showing(seq, rows, from) => {

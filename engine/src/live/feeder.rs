@@ -4,20 +4,15 @@
 use std::collections::{HashMap, HashSet};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
-use std::time::Duration;
 
-use futures::TryStreamExt;
-use kalamdb_catalog::{CachedTableData, Catalog, Oid, Result, SqlError, SqlState, TableDefinition};
+use kalamdb_catalog::{CachedTableData, Catalog, Oid, Result, SqlError, TableDefinition};
 use tokio::runtime::Runtime;
 
 use super::diff::compare;
-use super::payload::Teller;
 use super::queries::{LiveQuery, QueryState, Shared};
-use super::query::{DiffQuery, How, RowChange, bind};
-use super::subscription::{Rows, Subscription};
+use super::query::{How, RowChange, bind};
+use super::subscription::Subscription;
 
-/// How long a query may take each time it is run: all live queries wait for it.
-const RUN_MAX: Duration = Duration::from_secs(10);
 /// Changes that are looked at together.
 pub(super) const CHANGES_MAX: usize = 10_000;
 /// Their bytes.
@@ -286,7 +281,7 @@ impl<'a> Feeder<'a> {
         }
         let (seq, rows) = match before.clone().filter(|_| !dirty) {
             Some(known) => known,
-            None => match self.runtime.block_on(self.result(query, diff, &bound.teller)) {
+            None => match self.runtime.block_on(self.shared.result(query, diff, &bound.teller)) {
                 Ok(result) => result,
                 Err(error) => return self.failed(query, &error),
             },
@@ -301,41 +296,6 @@ impl<'a> Feeder<'a> {
         }
         query.state.lock().result = Some((seq, Arc::clone(&rows)));
         waiting.iter().for_each(|s| s.begin_with(seq, Arc::clone(&rows)));
-    }
-
-    /// The result as of the newest commit.
-    async fn result(&self, query: &LiveQuery, diff: &DiffQuery, teller: &Teller) -> Result<(u64, Rows)> {
-        query.cancel.reset();
-        let run = self.shared.run(&query.session, &diff.plan);
-        let too_long = || {
-            let message = format!("the query of a live query runs longer than {} s", RUN_MAX.as_secs());
-            SqlError::new(SqlState::QUERY_CANCELED, message)
-        };
-        let deadline = tokio::time::Instant::now() + RUN_MAX;
-        let (seq, mut stream) = tokio::time::timeout_at(deadline, run).await.map_err(|_| too_long())??;
-        let mut rows = Vec::new();
-        let mut bytes = 0;
-        loop {
-            let next = async {
-                tokio::select! {
-                    biased;
-                    error = query.cancel.tripped() => Err(error),
-                    batch = stream.try_next() => batch,
-                }
-            };
-            let batch = tokio::time::timeout_at(deadline, next).await.map_err(|_| too_long())??;
-            let Some(batch) = batch else { break };
-            let told = teller.rows(batch.columns(), batch.num_rows())?;
-            let keys = diff.keys(&batch).unwrap_or_else(|| told.clone());
-            bytes += keys.iter().chain(&told).map(String::len).sum::<usize>();
-            rows.extend(keys.into_iter().zip(told));
-            let most = self.shared.totals.limits.result_bytes;
-            if bytes > most {
-                let message = format!("the result of a live query is larger than {most} bytes");
-                return Err(SqlError::new(SqlState::PROGRAM_LIMIT_EXCEEDED, message));
-            }
-        }
-        Ok((seq, Arc::new(rows)))
     }
 }
 

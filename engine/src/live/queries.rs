@@ -7,18 +7,23 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread::JoinHandle;
+use std::time::Duration;
 
-use kalamdb_catalog::{Oid, Result, SqlError, SqlState};
+use datafusion::logical_expr::LogicalPlan;
+use futures::TryStreamExt;
+use kalamdb_catalog::{Catalog, CatalogChange, Oid, Result, SqlError, SqlState, TableDefinition};
 use parking_lot::Mutex;
 use tokio::runtime::Builder;
 use tokio::sync::watch;
+use tokio::time::{Instant, timeout_at};
 
 use super::LiveQueryManager;
+use super::diff::compare;
 use super::feeder::{CHANGES_MAX, Feeder};
 use super::listener::Listener;
 use super::notification::Notification;
 use super::payload::{Form, Teller, line_columns};
-use super::query::{BoundLive, How, RowChange, RowQuery, bind};
+use super::query::{BoundLive, DiffQuery, How, RowChange, RowQuery, bind};
 use super::subscription::{Rows, Subscription, SubscriptionId, Totals};
 use crate::limits::QUERY_STACK_BYTES;
 use crate::session::{CancelHandle, CancelReason, SessionContext};
@@ -26,7 +31,10 @@ use crate::settings::LiveLimits;
 use crate::sql::{Column, RowStream};
 use crate::sql::plan::{Engine, StatementContext};
 use crate::storage::catalog_store;
-use crate::txn::TxnManager;
+use crate::txn::{Transaction, TxnManager};
+
+/// How long a query may take each time it is run: all live queries wait for it.
+const RUN_MAX: Duration = Duration::from_secs(10);
 
 /// The registry of live queries and their subscriptions, and the thread that feeds them.
 pub struct LiveQueries {
@@ -403,24 +411,33 @@ impl LiveQueries {
         self.shared.txns.snapshot().0
     }
 
-    /// True if no row of a query's tables has changed after one commit and up to another. False too if that is not known.
-    pub(crate) fn is_unchanged(&self, subscription: &Subscription, since: u64, through: u64) -> Result<bool> {
-        let shared = &self.shared;
-        let bound = subscription.query.bound();
-        if shared.redefined(&bound, since)? {
-            return Ok(false);
+    /// For a query that is run again: what turns its result as of a commit into that of a later one, told as one commit. None if the
+    /// log does not reach back, too much has changed, or the tables have been changed.
+    pub(crate) async fn catch_up(
+        &self,
+        subscription: &Subscription,
+        since: u64,
+        (seq, now): (u64, &Rows),
+    ) -> Result<Option<Vec<Arc<str>>>> {
+        let query = &subscription.query;
+        let bound = query.bound();
+        if self.shared.redefined(&bound, since)? {
+            return Ok(None);
         }
-        let Some(changes) = shared.txns.changes_since(since)? else { return Ok(false) };
-        for change in changes {
-            let change = change?;
-            if change.seq > through {
-                break;
-            }
-            if bound.tables.iter().any(|t| t.definition.oid == change.table) {
-                return Ok(false);
-            }
+        let mut txn = self.shared.txns.begin();
+        match self.shared.go_back(&mut txn, &bound, since)? {
+            None => return Ok(None),
+            Some(0) => return Ok(Some(Vec::new())),
+            Some(_) => {}
         }
-        Ok(true)
+        // What has been undone is rows: nothing may be looked up in an index.
+        let session = Arc::new(query.session.detached());
+        session.set_catalog(Arc::new(without_indexes(&session.catalog(), &bound)));
+        let then = bind(&session, query.text(), query.form())?;
+        let How::Diff(diff) = &then.how else { return Err(SqlError::internal("a query has come to be another")) };
+        let then = self.shared.result_in(&txn, &session, &CancelHandle::default(), diff, &then.teller).await?;
+        let events = compare(&then, now, seq, diff.key.is_none());
+        Ok(Some(bound.teller.changes(&events).map(|(_, payload)| payload).collect()))
     }
 
     /// What has been told to one who comes back after a commit: the changes since, up to the newest one, which is given with
@@ -495,13 +512,36 @@ impl Shared {
         Ok(false)
     }
 
+    /// Gives a transaction the rows of a query's tables as they were at a commit: how many are others now. None if that is not
+    /// known, or they are too many.
+    fn go_back(&self, txn: &mut Transaction, bound: &BoundLive, since: u64) -> Result<Option<usize>> {
+        let newest = txn.snapshot_seq();
+        let Some(changes) = self.txns.changes_since(since)? else { return Ok(None) };
+        let mut bytes = 0;
+        for change in changes {
+            let change = change?;
+            if change.seq > newest {
+                break;
+            }
+            if bound.tables.iter().any(|t| t.definition.oid == change.table) {
+                bytes += txn.put_back(change);
+            }
+            if bytes > self.totals.limits.result_bytes {
+                return Ok(None);
+            }
+        }
+        Ok(Some(txn.write_count()))
+    }
+
     /// Runs a plan on the newest commit.
-    pub(super) async fn run(
-        &self,
-        session: &Arc<SessionContext>,
-        plan: &datafusion::logical_expr::LogicalPlan,
-    ) -> Result<(u64, RowStream)> {
+    pub(super) async fn run(&self, session: &Arc<SessionContext>, plan: &LogicalPlan) -> Result<(u64, RowStream)> {
         let txn = self.txns.begin();
+        let rows = self.run_in(&txn, session, plan).await?;
+        Ok((txn.snapshot_seq(), rows))
+    }
+
+    /// Runs a plan on what a transaction reads.
+    async fn run_in(&self, txn: &Transaction, session: &Arc<SessionContext>, plan: &LogicalPlan) -> Result<RowStream> {
         let statement = Arc::new(StatementContext {
             session: Arc::clone(session),
             reader: txn.reader(),
@@ -512,8 +552,66 @@ impl Shared {
             shared: Default::default(),
             substitutes: Vec::new(),
         });
-        let seq = txn.snapshot_seq();
-        let rows = self.engine.run(plan, &[], statement).await?;
-        Ok((seq, rows))
+        self.engine.run(plan, &[], statement).await
     }
+
+    /// A query's result as of the newest commit.
+    pub(super) async fn result(&self, query: &LiveQuery, diff: &DiffQuery, teller: &Teller) -> Result<(u64, Rows)> {
+        query.cancel.reset();
+        let txn = self.txns.begin();
+        let rows = self.result_in(&txn, &query.session, &query.cancel, diff, teller).await?;
+        Ok((txn.snapshot_seq(), rows))
+    }
+
+    /// The same as a transaction reads it.
+    async fn result_in(
+        &self,
+        txn: &Transaction,
+        session: &Arc<SessionContext>,
+        cancel: &CancelHandle,
+        diff: &DiffQuery,
+        teller: &Teller,
+    ) -> Result<Rows> {
+        let too_long = || {
+            let message = format!("the query of a live query runs longer than {} s", RUN_MAX.as_secs());
+            SqlError::new(SqlState::QUERY_CANCELED, message)
+        };
+        let deadline = Instant::now() + RUN_MAX;
+        let run = self.run_in(txn, session, &diff.plan);
+        let mut stream = timeout_at(deadline, run).await.map_err(|_| too_long())??;
+        let mut rows = Vec::new();
+        let mut bytes = 0;
+        loop {
+            let next = async {
+                tokio::select! {
+                    biased;
+                    error = cancel.tripped() => Err(error),
+                    batch = stream.try_next() => batch,
+                }
+            };
+            let Some(batch) = timeout_at(deadline, next).await.map_err(|_| too_long())?? else { break };
+            let told = teller.rows(batch.columns(), batch.num_rows())?;
+            let keys = diff.keys(&batch).unwrap_or_else(|| told.clone());
+            bytes += keys.iter().chain(&told).map(String::len).sum::<usize>();
+            rows.extend(keys.into_iter().zip(told));
+            let most = self.totals.limits.result_bytes;
+            if bytes > most {
+                let message = format!("the result of a live query is larger than {most} bytes");
+                return Err(SqlError::new(SqlState::PROGRAM_LIMIT_EXCEEDED, message));
+            }
+        }
+        Ok(Arc::new(rows))
+    }
+}
+
+/// A catalog in which a query's tables have no indexes.
+fn without_indexes(catalog: &Catalog, bound: &BoundLive) -> Catalog {
+    let mut catalog = catalog.clone();
+    for table in &bound.tables {
+        if let Some(current) = catalog.table(table.definition.oid) {
+            let definition = TableDefinition { indexes: Vec::new(), ..current.definition.clone() };
+            catalog.apply(&CatalogChange::PutTable(definition));
+        }
+    }
+    catalog
 }

@@ -20,7 +20,7 @@ use super::snapshots::Snapshot;
 use super::statement::{ApplyOutcome, StatementWrites};
 use super::write_set::{INDEX_ENTRY, WriteSet};
 use crate::live::{AnnouncementMark, Announcements};
-use crate::storage::BulkWriter;
+use crate::storage::{BulkWriter, Change};
 
 /// Bytes of inserted rows from which on a commit of nothing else writes files: `storage::run`. Below it the log is faster.
 const RUN_BYTES_MIN: usize = 8 << 20;
@@ -515,6 +515,22 @@ impl Transaction {
             }
             _ => {}
         }
+    }
+
+    /// Reads a row from here on as it was before a change, unless an earlier one has been put back; the bytes that are kept. Not to
+    /// be committed.
+    pub(crate) fn put_back(&mut self, change: Change) -> usize {
+        if self.writes.get(&change.key).is_some() {
+            return 0;
+        }
+        let bytes = change.key.len() + change.old.as_ref().map_or(0, Bytes::len);
+        Arc::make_mut(&mut self.writes).put(change.key, change.table, change.new, change.old);
+        bytes
+    }
+
+    /// How many rows it has written.
+    pub(crate) fn write_count(&self) -> usize {
+        self.writes.len()
     }
 
     pub fn is_read_only(&self) -> bool {

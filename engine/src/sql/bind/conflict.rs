@@ -215,7 +215,10 @@ impl Binder<'_> {
         let ctx = env.ctx(&scope, Clause::UpdateSet, &of_values);
         let values = self.assignments(&update.assignments, table, &definitions, &target, &ctx)?;
         let filter = match &update.selection {
-            Some(condition) => Some(self.condition(condition, &env.ctx(&scope, Clause::Where, &of_filter))?),
+            Some(condition) => {
+                let condition = self.expr(condition, &env.ctx(&scope, Clause::Where, &of_filter))?;
+                Some(self.boolean(condition, "WHERE")?)
+            }
             None => None,
         };
         let (of_values, of_filter) = (of_values.into_inner(), of_filter.into_inner());

@@ -63,7 +63,8 @@ impl Binder<'_> {
         let mut both = target.scope;
         both.extend(source.scope.clone());
         let applies = RefCell::new(Vec::new());
-        let on = self.condition(&merge.on, &env.ctx(&both, Clause::JoinOn, &applies))?;
+        let on = self.expr(&merge.on, &env.ctx(&both, Clause::JoinOn, &applies))?;
+        let on = self.boolean(on, "JOIN/ON")?;
         let of_on = applies.take();
         let mut whens = Vec::with_capacity(merge.clauses.len());
         for clause in &merge.clauses {
@@ -108,7 +109,10 @@ impl Binder<'_> {
         };
         let scope = if matched { both } else { source };
         let condition = match &clause.predicate {
-            Some(e) => Some(self.condition(e, &env.ctx(scope, Clause::MergeWhen, applies))?),
+            Some(e) => {
+                let condition = self.expr(e, &env.ctx(scope, Clause::MergeWhen, applies))?;
+                Some(self.boolean(condition, "WHEN")?)
+            }
             None => None,
         };
         let columns: Vec<ColumnDefinition> = table.definition.live_columns().map(|(_, c)| c.clone()).collect();

@@ -136,7 +136,7 @@ async fn attempt_parsed(
             ObjectType::Schema => super::schema::drop(session, names, *if_exists, *cascade),
             ObjectType::Database => {
                 session.prevent_in_block("DROP DATABASE")?;
-                super::schema::drop_database(session, names, *if_exists)
+                super::schema::drop_database(session, names, *if_exists).await
             }
             other => Err(SqlError::unsupported(format!("DROP {other}"))),
         },

@@ -1,5 +1,7 @@
 //! CREATE and DROP of schemas (namespaces) and databases.
 
+use std::time::{Duration, Instant};
+
 use datafusion::sql::sqlparser::ast::{self, ObjectName, SchemaName};
 use kalamdb_catalog::{CatalogChange, DatabaseDefinition, Result, SchemaDefinition, SqlError, SqlState, TableKind};
 
@@ -9,6 +11,10 @@ use crate::session::Session;
 use crate::sql::Response;
 use crate::sql::bind::name_parts;
 use crate::sql::execute::complete;
+
+/// How long DROP DATABASE waits for sessions that are going, and how long between two looks.
+const LEAVING_MAX: Duration = Duration::from_secs(5);
+const LEAVING_PAUSE: Duration = Duration::from_millis(20);
 
 pub(crate) fn create(session: &mut Session, schema_name: &SchemaName, if_not_exists: bool) -> Result<Response> {
     let user = session.context().user.clone();
@@ -96,7 +102,7 @@ pub(crate) fn create_database(session: &mut Session, name: &ObjectName, if_not_e
     complete("CREATE DATABASE")
 }
 
-pub(crate) fn drop_database(session: &mut Session, names: &[ObjectName], if_exists: bool) -> Result<Response> {
+pub(crate) async fn drop_database(session: &mut Session, names: &[ObjectName], if_exists: bool) -> Result<Response> {
     for name in names {
         let name = single(name)?;
         let catalog = session.context().catalog();
@@ -114,6 +120,7 @@ pub(crate) fn drop_database(session: &mut Session, names: &[ObjectName], if_exis
         if database.oid == kalamdb_catalog::catalog::DEFAULT_DATABASE_OID {
             return Err(SqlError::unsupported(format!("dropping database \"{name}\"")));
         }
+        wait_until_unused(session, &name).await?;
         let schemas: Vec<_> = catalog.schemas(database.oid).filter(|s| s.database != 0).cloned().collect();
         for schema in schemas {
             let inside: Vec<_> =
@@ -126,6 +133,26 @@ pub(crate) fn drop_database(session: &mut Session, names: &[ObjectName], if_exis
         change(session, CatalogChange::DropDatabase(database.oid))?;
     }
     complete("DROP DATABASE")
+}
+
+/// 55006 if others are connected to a database, and do not go within five seconds (procarray.c, CountOtherDBBackends).
+async fn wait_until_unused(session: &Session, name: &str) -> Result<()> {
+    let context = session.context();
+    let peers = || context.peers.iter().flat_map(|peers| peers.list());
+    let deadline = Instant::now() + LEAVING_MAX;
+    loop {
+        let detail = match peers().filter(|peer| peer.database == name && peer.pid != context.pid).count() {
+            0 => return Ok(()),
+            1 => "There is 1 other session using the database.".to_owned(),
+            n => format!("There are {n} other sessions using the database."),
+        };
+        if Instant::now() >= deadline {
+            let message = format!("database \"{name}\" is being accessed by other users");
+            return Err(SqlError::new(SqlState::OBJECT_IN_USE, message).detail(detail));
+        }
+        session.context().cancel().check()?;
+        tokio::time::sleep(LEAVING_PAUSE).await;
+    }
 }
 
 fn single(name: &ObjectName) -> Result<String> {
