@@ -56,6 +56,16 @@ notify_costs() {
     alternate load "NOTIFY" notify 1 200 latency_p50 latency_p99
 }
 
+# memory_of NAME COUNT STATEMENT: of connections that have run it.
+memory_of() {
+    local before after
+    before=$(rss_kb "$KALAMDB_PID")
+    hold kalamdb "$2" "$3"
+    after=$(rss_kb "$KALAMDB_PID")
+    let_go
+    record "$1" MB kalamdb $(((after - before) / 1024))
+}
+
 live_costs() {
     local count
     runs_on kalamdb || return 0
@@ -66,4 +76,9 @@ live_costs() {
     load "live query, 10,000 listeners" kalamdb live 10000 3 latency_p50 latency_p99
     load "live query, 10,000 listeners" kalamdb live 10000 0 deliveries
     for count in 1 5000; do load "$count queries of a key" kalamdb keys "$count" 0 commits; done
+    load "live query, 50 listeners that come and go" kalamdb resume 50 200
+    memory_of "10,000 different live queries, memory" 10000 'LISTEN "SELECT id FROM live_load WHERE room = {i}"'
+    memory_of "10,000 times the same live query, memory" 10000 'LISTEN "SELECT id FROM live_load WHERE room = 8"'
+    load "live query, 200 listeners, 2 do not read" kalamdb stuck 200 0 deliveries
+    record "200 listeners, 2 do not read, memory of the server" MB kalamdb $(($(rss_kb "$KALAMDB_PID") / 1024))
 }

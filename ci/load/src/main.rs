@@ -5,6 +5,9 @@
 //! load PORT notify COUNT SECONDS RATE           all listen to one channel; latency of NOTIFY
 //! load PORT live COUNT SECONDS RATE             all listen to the same live query
 //! load PORT keys COUNT SECONDS RATE             each listens to its own value of a column
+//! load PORT stuck COUNT SECONDS RATE            the same with rows of 4 kB, and one in a hundred does not read
+//! load PORT resume COUNT SECONDS RATE           all listen to the same live query, go away again and again and come back with
+//!                                               since; fails if a change is lost, doubled or out of order
 //! ```
 //!
 //! RATE is commits per second, 0 for as many as possible. What is measured is printed as `name value unit`, tab-separated.
@@ -21,6 +24,7 @@ use tokio::net::TcpStream;
 use tokio::sync::Mutex;
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 
+const TABLE: &str = "DROP TABLE IF EXISTS live_load; CREATE TABLE live_load (id bigint PRIMARY KEY, room int, at bigint, body text)";
 /// Connections that start up at a time.
 const STARTING_MAX: usize = 64;
 
@@ -70,12 +74,16 @@ impl Client {
     }
 
     async fn run(&mut self, sql: &str) -> io::Result<()> {
+        self.run_without_waiting(sql).await?;
+        self.until_ready().await
+    }
+
+    async fn run_without_waiting(&mut self, sql: &str) -> io::Result<()> {
         let mut packet = vec![b'Q'];
         packet.extend((sql.len() as u32 + 5).to_be_bytes());
         packet.extend(sql.as_bytes());
         packet.push(0);
-        self.socket.write_all(&packet).await?;
-        self.until_ready().await
+        self.socket.write_all(&packet).await
     }
 }
 
@@ -114,14 +122,19 @@ async fn measure(port: u16, kind: &str, count: usize, seconds: u64, rate: u64) -
     let statement = match kind {
         "notify" => "LISTEN load".to_owned(),
         _ => {
-            writer.run("DROP TABLE IF EXISTS live_load; CREATE TABLE live_load (id bigint PRIMARY KEY, room int, at bigint)").await?;
+            writer.run(TABLE).await?;
             let room = if kind == "keys" { "{i}" } else { "7" };
-            format!("LISTEN \"SELECT id, at FROM live_load WHERE room = {room}\"")
+            let columns = if kind == "stuck" { "id, body, at" } else { "id, at" };
+            format!("LISTEN \"SELECT {columns} FROM live_load WHERE room = {room}\"")
         }
     };
+    let mut open = listeners(port, count, &statement).await?;
+    let stuck = open.split_off(if kind == "stuck" { count - count / 100 } else { count });
+    let count = open.len();
+    let body = if kind == "stuck" { "repeat('x', 4000)" } else { "NULL" };
     let received = Arc::new(AtomicU64::new(0));
     let latencies = Arc::new(Mutex::new(Vec::<u32>::new()));
-    for mut client in listeners(port, count, &statement).await? {
+    for mut client in open {
         let (received, latencies) = (Arc::clone(&received), Arc::clone(&latencies));
         tokio::spawn(async move {
             while let Ok((tag, body)) = client.message().await {
@@ -145,7 +158,7 @@ async fn measure(port: u16, kind: &str, count: usize, seconds: u64, rate: u64) -
         let room = if kind == "keys" { commits as usize % count } else { 7 };
         let sql = match kind {
             "notify" => format!("NOTIFY load, '{at}'"),
-            _ => format!("INSERT INTO live_load VALUES ({commits}, {room}, {at})"),
+            _ => format!("INSERT INTO live_load VALUES ({commits}, {room}, {at}, {body})"),
         };
         writer.run(&sql).await?;
         commits += 1;
@@ -171,6 +184,97 @@ async fn measure(port: u16, kind: &str, count: usize, seconds: u64, rate: u64) -
     println!("latency p99\t{}\tus", part(99));
     println!("commits\t{:.0}\ttps", commits as f64 / wrote.as_secs_f64());
     println!("deliveries\t{:.0}\tper s", expected as f64 / all.as_secs_f64());
+    drop(stuck);
+    Ok(())
+}
+
+/// The number behind a name in a payload.
+fn number_of(payload: &str, name: &str) -> Option<u64> {
+    let rest = &payload[payload.find(name)? + name.len()..];
+    rest[..rest.find(|c: char| !c.is_ascii_digit()).unwrap_or(rest.len())].parse().ok()
+}
+
+/// What one who goes away and comes back has got.
+struct Returning {
+    port: u16,
+    query: String,
+    /// The commit he has got everything of, and the row that has to come next.
+    seq: u64,
+    next: u64,
+}
+
+impl Returning {
+    /// Listens for a while, `stay` changes long, or to the end.
+    async fn listen(&mut self, stay: u64, last: &AtomicU64) -> io::Result<()> {
+        let mut client = Client::connect(self.port).await?;
+        client.run_without_waiting(&format!("LISTEN \"{}\" WITH (since = {})", self.query, self.seq)).await?;
+        let mut seen = 0;
+        while seen < stay && self.next < last.load(Ordering::Relaxed) {
+            let Ok(message) = timeout(Duration::from_millis(200), client.message()).await else { continue };
+            let (tag, body) = message?;
+            let text = String::from_utf8_lossy(&body);
+            if tag == b'E' {
+                return Err(io::Error::other(text.into_owned()));
+            }
+            if tag != b'A' {
+                continue;
+            }
+            let seq = number_of(&text, "\"seq\":").ok_or_else(|| io::Error::other(format!("no seq: {text}")))?;
+            if text.contains("\"op\":\"ready\"") {
+                self.seq = self.seq.max(seq);
+                continue;
+            }
+            let id = number_of(&text, "\"id\":").filter(|_| text.contains("\"op\":\"insert\""));
+            if id != Some(self.next) {
+                return Err(io::Error::other(format!("row {} had to come, not {text}", self.next)));
+            }
+            (self.next, self.seq, seen) = (self.next + 1, seq, seen + 1);
+        }
+        Ok(())
+    }
+}
+
+async fn resume(port: u16, count: usize, seconds: u64, rate: u64) -> io::Result<()> {
+    let mut writer = Client::connect(port).await?;
+    writer.run(TABLE).await?;
+    let query = "SELECT id FROM live_load WHERE room = 7".to_owned();
+    writer.run(&format!("LISTEN \"{query}\"")).await?;
+    let start = loop {
+        if let (b'A', body) = writer.message().await? {
+            break number_of(&String::from_utf8_lossy(&body), "\"seq\":").unwrap_or(0);
+        }
+    };
+    writer.run("UNLISTEN *").await?;
+    // Not known before the end.
+    let last = Arc::new(AtomicU64::new(u64::MAX));
+    let away = Arc::new(AtomicU64::new(0));
+    let listeners: Vec<_> = (0..count as u64)
+        .map(|number| {
+            let (last, away) = (Arc::clone(&last), Arc::clone(&away));
+            let mut returning = Returning { port, query: query.clone(), seq: start, next: 0 };
+            tokio::spawn(async move {
+                let mut stay = number;
+                while returning.next < last.load(Ordering::Relaxed) {
+                    stay = stay.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+                    returning.listen(1 + (stay >> 33) % 40, &last).await?;
+                    away.fetch_add(1, Ordering::Relaxed);
+                }
+                Ok::<_, io::Error>(())
+            })
+        })
+        .collect();
+    let started = Instant::now();
+    let mut commits = 0_u64;
+    while started.elapsed() < Duration::from_secs(seconds) {
+        writer.run(&format!("INSERT INTO live_load VALUES ({commits}, 7, 0)")).await?;
+        commits += 1;
+        sleep_until(started + Duration::from_micros(commits * 1_000_000 / rate.max(1))).await;
+    }
+    last.store(commits, Ordering::Relaxed);
+    for listener in listeners {
+        timeout(Duration::from_secs(60), listener).await.map_err(io::Error::other)?.map_err(io::Error::other)??;
+    }
+    println!("disconnects without a lost or doubled change\t{}\ttimes", away.load(Ordering::Relaxed));
     Ok(())
 }
 
@@ -178,7 +282,7 @@ async fn measure(port: u16, kind: &str, count: usize, seconds: u64, rate: u64) -
 async fn main() -> io::Result<()> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
-    let usage = || io::Error::other("load PORT hold|notify|live|keys COUNT ...: see the source's head");
+    let usage = || io::Error::other("load PORT hold|notify|live|keys|stuck|resume COUNT ...: see the source's head");
     let number = |text: &str| text.parse::<u64>().map_err(io::Error::other);
     match arguments.as_slice() {
         [port, "hold", count, statement] => {
@@ -187,8 +291,11 @@ async fn main() -> io::Result<()> {
             tokio::io::stdin().read_to_end(&mut Vec::new()).await?;
             Ok(())
         }
-        [port, kind @ ("notify" | "live" | "keys"), count, seconds, rate] => {
+        [port, kind @ ("notify" | "live" | "keys" | "stuck" | "resume"), count, seconds, rate] => {
             let (count, seconds, rate) = (number(count)? as usize, number(seconds)?, number(rate)?);
+            if *kind == "resume" {
+                return resume(number(port)? as u16, count, seconds, rate).await;
+            }
             measure(number(port)? as u16, kind, count, seconds, rate).await
         }
         _ => Err(usage()),

@@ -7,7 +7,8 @@ use std::sync::Arc;
 
 use datafusion::arrow::array::AsArray;
 use futures::StreamExt;
-use kalamdb_catalog::SqlError;
+use futures::future::BoxFuture;
+use kalamdb_catalog::{Result, SqlError};
 use parking_lot::Mutex;
 
 use super::notification::Notification;
@@ -37,6 +38,7 @@ enum Stage {
         since: u64,
         seq: u64,
         rows: Rows,
+        run: Mutex<BoxFuture<'static, Result<Option<Vec<Arc<str>>>>>>,
     },
     /// The result, from a row on.
     Showing(u64, Rows, usize),
@@ -139,14 +141,19 @@ impl Feed {
                     let options = *options;
                     let Some((seq, rows)) = self.subscription.take_result() else { return self.changes(bytes_max) };
                     match options.since {
-                        Some(since) => self.stage = Stage::CatchingUp { since, seq, rows },
+                        Some(since) => {
+                            let (queries, subscription) = (Arc::clone(&queries), Arc::clone(&self.subscription));
+                            let now = Arc::clone(&rows);
+                            let run = async move { queries.catch_up(&subscription, since, (seq, &now)).await };
+                            self.stage = Stage::CatchingUp { since, seq, rows, run: Mutex::new(Box::pin(run)) };
+                        }
                         None if options.snapshot => self.stage = Stage::Showing(seq, rows, 0),
                         None => return self.go_on(seq),
                     }
                 }
-                Stage::CatchingUp { since, seq, rows } => {
+                Stage::CatchingUp { since, seq, rows, run } => {
                     let (since, seq, rows) = (*since, *seq, Arc::clone(rows));
-                    match queries.catch_up(&self.subscription, since, (seq, &rows)).await {
+                    match run.get_mut().await {
                         Ok(Some(payloads)) => {
                             let mut told: Vec<_> = payloads.into_iter().map(|payload| self.tell(payload)).collect();
                             told.extend(self.go_on(seq));

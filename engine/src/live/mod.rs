@@ -186,18 +186,37 @@ impl LiveQueryManager {
     }
 
     fn publish(&self, notifies: Notifies, quiet: bool) {
-        let turn = if quiet && self.is_little(&notifies) { self.carrying.try_lock() } else { None };
+        let turn = self.carrying.try_lock();
         let mut feed = self.feed.lock();
         feed.handed_over += 1;
+        // Nothing is on its way that would be overtaken.
         if turn.is_some() && feed.commits.is_empty() {
             drop(feed);
-            self.carry(notifies);
-            self.carried.send_modify(|carried| *carried += 1);
-            return;
+            let heard = self.is_heard(&notifies) || !self.queue.is_read();
+            if !heard || quiet && self.is_little(&notifies) {
+                match heard {
+                    true => self.carry(notifies),
+                    false => self.queue.release(notifies.bytes as u64),
+                }
+                self.carried.send_modify(|carried| *carried += 1);
+                return;
+            }
+            feed = self.feed.lock();
         }
         feed.commits.push_back(notifies);
         drop(feed);
         self.fed.notify_one();
+    }
+
+    /// True if there may be somebody to tell: who begins to listen is entered before his LISTEN commits. Who has not read all there
+    /// is may come to listen to the channel before he does.
+    fn is_heard(&self, Notifies { database, list, .. }: &Notifies) -> bool {
+        let mut last: Option<&Arc<str>> = None;
+        list.iter().any(|(channel, _)| {
+            let again = last == Some(channel);
+            last = Some(channel);
+            !again && self.channels.contains_key(&(*database, Arc::clone(channel)))
+        })
     }
 
     /// True if few are told little.

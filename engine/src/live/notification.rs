@@ -83,6 +83,11 @@ impl Announcements {
     }
 
     /// True if there is something to tell.
+    /// True if nothing has been said.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.notifies.is_empty() && self.actions.is_empty()
+    }
+
     pub(crate) fn tells(&self) -> bool {
         !self.notifies.is_empty()
     }

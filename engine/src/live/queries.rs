@@ -3,7 +3,7 @@
 //! Equal queries are one. Nothing is needed but the log, which the commit writes anyway: a commit waits for nobody here, and a
 //! burst is met as a larger portion.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, hash_map};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread::JoinHandle;
@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use datafusion::logical_expr::LogicalPlan;
 use futures::TryStreamExt;
-use kalamdb_catalog::{Catalog, CatalogChange, Oid, Result, SqlError, SqlState, TableDefinition};
+use kalamdb_catalog::{CachedTableData, Catalog, CatalogChange, Oid, Result, SqlError, SqlState, TableDefinition};
 use parking_lot::Mutex;
 use tokio::runtime::Builder;
 use tokio::sync::watch;
@@ -28,6 +28,7 @@ use super::subscription::{Rows, Subscription, SubscriptionId, Totals};
 use crate::limits::QUERY_STACK_BYTES;
 use crate::session::{CancelHandle, CancelReason, SessionContext};
 use crate::settings::LiveLimits;
+use crate::sql::determined::is_determined;
 use crate::sql::{Column, RowStream};
 use crate::sql::plan::{Engine, StatementContext};
 use crate::storage::catalog_store;
@@ -76,6 +77,8 @@ pub struct LiveCounts {
 pub(super) struct Registry {
     pub(super) queries: HashMap<QueryKey, Arc<LiveQuery>>,
     subscriptions: HashMap<SubscriptionId, Arc<Subscription>>,
+    /// How many a session has.
+    of_session: HashMap<i32, usize>,
     /// Counts changes to the two above.
     pub(super) version: u64,
     /// The newest commit when the first of the subscriptions came.
@@ -91,8 +94,8 @@ pub(super) struct QueryKey {
     form: Form,
     /// Of the settings that values and names are read by.
     settings: String,
-    /// What the names in it mean.
-    relations: Vec<Oid>,
+    /// What the names in it mean, and since which commit: who comes after an ALTER TABLE does not join those from before.
+    relations: Vec<(Oid, u64)>,
 }
 
 /// A query and all who listen to it.
@@ -181,6 +184,11 @@ impl Prepared {
         line_columns(&self.columns())
     }
 
+    /// True if the query reads this relation.
+    pub(crate) fn reads(&self, relation: Oid) -> bool {
+        self.query.bound().relations().any(|r| r.definition.oid == relation)
+    }
+
     pub(super) fn database(&self) -> Oid {
         self.query.key.database
     }
@@ -248,7 +256,12 @@ impl LiveQueries {
         let settings = settings.map(|name| vars.get(name).unwrap_or_default()).join("\n");
         let own = Arc::new(session.detached());
         let bound = bind(&own, text, form)?;
-        let relations = bound.oids();
+        let since = |relation: &Arc<CachedTableData>| {
+            let seq = catalog_store::last_change(self.shared.txns.storage(), &relation.definition)?;
+            Ok((relation.definition.oid, seq))
+        };
+        let mut relations = bound.relations().map(since).collect::<Result<Vec<_>>>()?;
+        relations.sort_unstable();
         let (database, user) = (session.database, session.user.clone());
         let key = QueryKey { database, user, text: text.into(), form, settings, relations };
         let state = Mutex::new(QueryState { bound: Arc::new(bound), result: None, from: 0, ended: false });
@@ -287,6 +300,7 @@ impl LiveQueries {
         ));
         query.subscriptions.lock().insert(id, Arc::clone(&subscription));
         registry.subscriptions.insert(id, Arc::clone(&subscription));
+        *registry.of_session.entry(subscription.pid()).or_default() += 1;
         registry.version += 1;
         if registry.subscriptions.len() == 1 {
             registry.since = shared.txns.snapshot().0;
@@ -299,8 +313,17 @@ impl LiveQueries {
         Ok(subscription)
     }
 
-    /// 54000 if so many more are too many.
-    pub(crate) fn check_room(&self, more: usize) -> Result<()> {
+    /// 54000 if so many more are too many for a session, or for all.
+    pub(crate) fn check_session(&self, pid: i32, more: usize) -> Result<()> {
+        let most = self.shared.totals.limits.queries_per_session;
+        if self.shared.registry.lock().of_session.get(&pid).copied().unwrap_or(0) + more > most {
+            let message = format!("more than {most} live queries in one session");
+            return Err(SqlError::new(SqlState::PROGRAM_LIMIT_EXCEEDED, message));
+        }
+        self.check_room(more)
+    }
+
+    fn check_room(&self, more: usize) -> Result<()> {
         let most = self.shared.totals.limits.queries;
         if self.shared.registry.lock().subscriptions.len() + more > most {
             let message = format!("more than {most} live queries");
@@ -323,6 +346,12 @@ impl LiveQueries {
         }
         drop(left);
         registry.subscriptions.remove(&subscription.id);
+        if let hash_map::Entry::Occupied(mut count) = registry.of_session.entry(subscription.pid()) {
+            *count.get_mut() -= 1;
+            if *count.get() == 0 {
+                count.remove();
+            }
+        }
         registry.version += 1;
         self.shared.live.set_watching(!registry.subscriptions.is_empty());
     }
@@ -360,10 +389,6 @@ impl LiveQueries {
             lag: if queries == 0 { 0 } else { behind },
             waiting_bytes: shared.totals.bytes.load(Ordering::Relaxed) as u64,
         }
-    }
-
-    pub(crate) fn limits(&self) -> &LiveLimits {
-        &self.shared.totals.limits
     }
 
     pub(crate) fn count_delivered(&self, count: usize) {
@@ -412,7 +437,7 @@ impl LiveQueries {
     }
 
     /// For a query that is run again: what turns its result as of a commit into that of a later one, told as one commit. None if the
-    /// log does not reach back, too much has changed, or the tables have been changed.
+    /// log does not reach back, too much has changed, the tables have been changed, or the query leaves open which rows it gives.
     pub(crate) async fn catch_up(
         &self,
         subscription: &Subscription,
@@ -425,10 +450,10 @@ impl LiveQueries {
             return Ok(None);
         }
         let mut txn = self.shared.txns.begin();
-        match self.shared.go_back(&mut txn, &bound, since)? {
-            None => return Ok(None),
-            Some(0) => return Ok(Some(Vec::new())),
-            Some(_) => {}
+        match (self.shared.go_back(&mut txn, &bound, since)?, &bound.how) {
+            (Some(0), _) => return Ok(Some(Vec::new())),
+            (Some(_), How::Diff(diff)) if is_determined(&diff.plan) => {}
+            _ => return Ok(None),
         }
         // What has been undone is rows: nothing may be looked up in an index.
         let session = Arc::new(query.session.detached());

@@ -96,6 +96,11 @@ impl Queue {
         self.used.load(Ordering::Acquire) as f64 / self.max as f64
     }
 
+    /// True if nobody has anything left to read.
+    pub(super) fn is_read(&self) -> bool {
+        self.state.lock().behind.is_empty()
+    }
+
     /// True if it is far from needing files, and from a warning.
     pub(super) fn is_small(&self) -> bool {
         self.used.load(Ordering::Acquire) < (NOTIFY_MEMORY_BYTES_MAX as u64).min(self.max) / 4

@@ -45,11 +45,7 @@ impl LiveRows {
         pid: i32,
         cancel: CancelHandle,
     ) -> Result<LiveRows> {
-        let most = queries.limits().queries_per_session;
-        if queries.list().iter().filter(|s| s.pid() == pid).count() >= most {
-            let message = format!("more than {most} live queries in one session");
-            return Err(SqlError::new(SqlState::PROGRAM_LIMIT_EXCEEDED, message));
-        }
+        queries.check_session(pid, 1)?;
         let listener = live.connect(pid, prepared.database());
         let subscription = match queries.subscribe(prepared, &listener) {
             Ok(subscription) => subscription,
@@ -114,11 +110,14 @@ impl LiveRows {
         }
     }
 
-    /// The rows of everything that had been committed when this was called, a batch at a time; None when they have all been
-    /// given.
+    /// The rows of everything up to a commit, a batch at a time; None when they have all been given. Nothing is lost if the
+    /// future is dropped.
     pub(crate) async fn committed(&mut self, through: u64) -> Result<Option<RecordBatch>> {
         let mut done = self.feed.queries.follow();
         loop {
+            if self.feed.is_changing() && self.feed.delivered() > through {
+                return Ok(None);
+            }
             let all = *done.borrow_and_update() >= through && self.feed.is_changing();
             if let Some(batch) = self.take().await? {
                 return Ok(Some(batch));
@@ -165,12 +164,14 @@ impl LiveRows {
     }
 
     fn same_columns(&self) -> bool {
-        let shape = |columns: &[Column]| columns.iter().map(|c| (c.name.clone(), c.ty)).collect::<Vec<_>>();
+        let shape = |columns: &[Column]| columns.iter().map(|c| (c.name.clone(), c.ty, c.typmod)).collect::<Vec<_>>();
         shape(&line_columns(&self.feed.bound().columns)) == shape(&self.columns)
     }
 
     fn parsed<'a>(&self, lines: impl Iterator<Item = &'a str>) -> Result<RecordBatch> {
-        let mut parser = CopyParser::new(line_format()?, "", self.columns.clone(), Arc::default());
+        // The values have their lengths already.
+        let columns = self.columns.iter().map(|c| Column { typmod: -1, ..c.clone() }).collect();
+        let mut parser = CopyParser::new(line_format()?, "", columns, Arc::default());
         let mut rows = Collector { columns: self.columns.iter().map(|c| ArrayBuilder::new(c.ty, 0)).collect() };
         for line in lines {
             parser.feed(line.as_bytes(), &mut rows)?;

@@ -19,6 +19,9 @@ use crate::limits;
 use crate::live::LiveRows;
 use crate::sql::{Column, RowStream};
 
+/// How long a FETCH from a SUBSCRIBE waits for what has been committed before it to be handed on, whatever its timeout is.
+const CATCH_UP_MAX: Duration = Duration::from_secs(1);
+
 /// A cursor of a session.
 pub(crate) struct Cursor {
     pub(crate) statement: String,
@@ -105,12 +108,13 @@ impl Cursor {
         let Some(live) = &mut self.live else { return Err(SqlError::internal("not a cursor of a SUBSCRIBE")) };
         let live = live.get_mut();
         let (deadline, newest) = (Instant::now().checked_add(timeout), live.newest());
+        let caught_up = Instant::now() + timeout.max(CATCH_UP_MAX);
         let mut rows: Vec<RecordBatch> = Vec::new();
         let (mut count, mut bytes) = (0, 0);
         while count < wanted && bytes < limits::CURSOR_BYTES_MAX {
             let batch = match self.kept.pop_front() {
                 Some(batch) => batch,
-                None => match live.committed(newest).await? {
+                None => match timeout_at(caught_up, live.committed(newest)).await.unwrap_or(Ok(None))? {
                     Some(batch) => batch,
                     None if count > 0 => break,
                     None => match deadline {

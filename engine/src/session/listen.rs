@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use kalamdb_catalog::{Result, SqlError, SqlState};
+use kalamdb_catalog::Result;
 
 use super::run::Session;
 use crate::live::{Feed, ListenAction, Listener, Notification, Prepared};
@@ -31,12 +31,7 @@ impl Session {
         };
         let more = listening.actions.iter().filter(|action| is_new(action)).count();
         if more > 0 {
-            let most = self.app().queries.limits().queries_per_session;
-            if self.feeds.len() + more > most {
-                let message = format!("more than {most} live queries in one session");
-                return Err(SqlError::new(SqlState::PROGRAM_LIMIT_EXCEEDED, message));
-            }
-            self.app().queries.check_room(more)?;
+            self.app().queries.check_session(self.context().pid, more)?;
         }
         for action in &listening.actions {
             if let ListenAction::Listen(channel) = action {

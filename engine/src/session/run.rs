@@ -342,6 +342,12 @@ impl Session {
         Ok(waited)
     }
 
+    /// True if the statement is a transaction of its own, and has nothing to commit.
+    pub(crate) fn is_alone(&mut self) -> Result<bool> {
+        let quiet = self.context.announcements().lock().is_empty();
+        Ok(!self.in_block() && !self.one_of_several && quiet && !self.open_transaction()?.has_writes())
+    }
+
     pub(crate) fn in_block(&self) -> bool {
         matches!(self.state, State::Block(_) | State::Failed(_))
     }

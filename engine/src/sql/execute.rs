@@ -62,7 +62,7 @@ pub(crate) async fn execute(
         }
         Statement::Unlisten { channel } => handlers::notify::unlisten(session, channel.as_deref()),
         Statement::Notify { channel, payload } => handlers::notify::notify(session, channel, payload),
-        Statement::Subscribe(subscribe) => handlers::subscribe::run(session, subscribe).await,
+        Statement::Subscribe(subscribe) => handlers::subscribe::run(session, prepared, subscribe).await,
         Statement::KillLiveQuery { id } => handlers::notify::kill(session, id),
         Statement::Lock(lock) => handlers::lock::run(session, prepared, lock).await,
         Statement::Maintenance { tag, tables } => handlers::ddl::maintenance(session, prepared, tag, tables),

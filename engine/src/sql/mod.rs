@@ -6,6 +6,7 @@ pub(crate) mod bind;
 mod coerce;
 pub(crate) mod compare;
 pub mod copy;
+pub(crate) mod determined;
 pub(crate) mod deparse;
 mod dialect;
 mod execute;

@@ -31,6 +31,8 @@ impl SortedRows for Run {
 
 /// Transactions in one batch.
 const GROUP_MAX: usize = 512;
+/// A commit of more bytes is never made on the thread of a session, which serves others too.
+const AT_ONCE_BYTES_MAX: usize = 64 << 10;
 /// Bytes of write sets after which a group is closed.
 const GROUP_BYTES_MAX: usize = 4 << 20;
 
@@ -51,6 +53,14 @@ pub(super) struct CommitWork {
 }
 
 impl CommitWork {
+    /// True for a few rows and nothing else.
+    fn is_small(&self) -> bool {
+        self.run.is_none()
+            && self.changes.is_empty()
+            && self.bulk.is_empty()
+            && self.writes.bytes() <= AT_ONCE_BYTES_MAX
+    }
+
     /// False for what only tells: it has no place in the order of rows.
     fn writes(&self) -> bool {
         !self.writes.is_empty() || self.run.is_some() || !self.changes.is_empty()
@@ -101,7 +111,26 @@ pub(super) fn run(shared: &Shared, mut queue: mpsc::Receiver<CommitRequest>) {
 /// Commits on the caller's thread if nobody else has a transaction under way: handing it over and waiting for the answer would
 /// take longer than the commit, with nothing to merge it with. None: done, and answered.
 pub(super) fn at_once(shared: &Shared, request: CommitRequest) -> Option<CommitRequest> {
-    let alone = shared.open.load(Ordering::Relaxed) == 1 && request.work.run.is_none();
+    let alone = !work.changes.is_empty() || work.run.is_some() || work.reads.is_some();
+            if alone {
+                commit(shared, std::mem::take(&mut group));
+            }
+            group.push(request);
+            if alone || group.len() >= GROUP_MAX || bytes >= GROUP_BYTES_MAX {
+                break;
+            }
+            next = queue.try_recv().ok();
+        }
+        commit(shared, std::mem::take(&mut group));
+    }
+}
+
+/// Commits on the caller's thread if nobody else has a transaction under way: handing it over and waiting for the answer would
+/// take longer than the commit, with nothing to merge it with. None: done, and answered.
+pub(super) fn at_once(shared: &Shared, request: CommitRequest) -> Option<CommitRequest> {
+    static AT_ONCE: std::sync::LazyLock<usize> =
+        std::sync::LazyLock::new(|| std::env::var("XAT").ok().and_then(|v| v.parse().ok()).unwrap_or(1));
+    let alone = shared.open.load(Ordering::Relaxed) == 1 && request.work.is_small();
     match shared.committing.try_lock() {
         Some(_turn) if alone => {
             commit_in_turn(shared, vec![request]);

@@ -15,6 +15,7 @@ use super::defaults::{Overriding, overriding_of, takes_value};
 use super::dml::{BoundDml, DmlKind, check_width, is_default};
 use super::scope::{Clause, Relation, Scope};
 use super::select::Env;
+use super::subquery::Apply;
 use super::typed::Typed;
 use super::{Binder, name_parts};
 use crate::providers;
@@ -40,6 +41,9 @@ struct When {
     action: MergeAction,
     /// One for each live column.
     values: Vec<Expr>,
+    /// The subqueries of both.
+    of_condition: Vec<Apply>,
+    of_values: Vec<Apply>,
 }
 
 impl Binder<'_> {
@@ -62,13 +66,13 @@ impl Binder<'_> {
         }
         let mut both = target.scope;
         both.extend(source.scope.clone());
-        let applies = RefCell::new(Vec::new());
-        let on = self.expr(&merge.on, &env.ctx(&both, Clause::JoinOn, &applies))?;
+        let of_on = RefCell::new(Vec::new());
+        let on = self.expr(&merge.on, &env.ctx(&both, Clause::JoinOn, &of_on))?;
         let on = self.boolean(on, "JOIN/ON")?;
-        let of_on = applies.take();
+        let of_on = of_on.into_inner();
         let mut whens = Vec::with_capacity(merge.clauses.len());
         for clause in &merge.clauses {
-            whens.push(self.when(clause, &table, &relation, (&both, &source.scope), env, &applies)?);
+            whens.push(self.when(clause, &table, &relation, (&both, &source.scope), env)?);
         }
         check_reachable(&whens)?;
         let plan = if of_on.is_empty() {
@@ -78,8 +82,7 @@ impl Binder<'_> {
             let join = self.outer_join_on_subquery(source.plan, target.plan, JoinType::Left, on, of_on, both.clone());
             join?.plan
         };
-        let plan = self.attach(plan, applies.into_inner())?;
-        let (plan, others) = self.merge_plan(plan, &relation, &source.scope, &table, &whens)?;
+        let (plan, others) = self.merge_plan(plan, &relation, &source.scope, &table, &mut whens)?;
         Ok(BoundDml {
             kind: DmlKind::Merge,
             plan,
@@ -100,7 +103,6 @@ impl Binder<'_> {
         target: &Relation,
         (both, source): (&Scope, &Scope),
         env: Env<'_>,
-        applies: &RefCell<Vec<super::subquery::Apply>>,
     ) -> Result<When> {
         let matched = match clause.clause_kind {
             ast::MergeClauseKind::Matched => true,
@@ -108,15 +110,16 @@ impl Binder<'_> {
             _ => return Err(SqlError::new(SqlState::SYNTAX_ERROR, "syntax error at or near \"BY\"")),
         };
         let scope = if matched { both } else { source };
+        let (of_condition, of_values) = (RefCell::new(Vec::new()), RefCell::new(Vec::new()));
         let condition = match &clause.predicate {
             Some(e) => {
-                let condition = self.expr(e, &env.ctx(scope, Clause::MergeWhen, applies))?;
+                let condition = self.expr(e, &env.ctx(scope, Clause::MergeWhen, &of_condition))?;
                 Some(self.boolean(condition, "WHEN")?)
             }
             None => None,
         };
         let columns: Vec<ColumnDefinition> = table.definition.live_columns().map(|(_, c)| c.clone()).collect();
-        let ctx = env.ctx(scope, Clause::UpdateSet, applies);
+        let ctx = env.ctx(scope, Clause::UpdateSet, &of_values);
         let (action, values) = match &clause.action {
             ast::MergeAction::Delete { .. } => (MergeAction::Delete, Vec::new()),
             ast::MergeAction::Update(update) if assigns_nothing(&update.assignments) => {
@@ -126,10 +129,11 @@ impl Binder<'_> {
                 (MergeAction::Update, self.assignments(&update.assignments, table, &columns, target, &ctx)?)
             }
             ast::MergeAction::Insert(insert) => {
-                self.merge_insert(insert, table, &columns, &env.ctx(scope, Clause::Values, applies))?
+                self.merge_insert(insert, table, &columns, &env.ctx(scope, Clause::Values, &of_values))?
             }
         };
-        Ok(When { matched, condition, action, values })
+        let (of_condition, of_values) = (of_condition.into_inner(), of_values.into_inner());
+        Ok(When { matched, condition, action, values, of_condition, of_values })
     }
 
     fn merge_insert(
@@ -187,10 +191,17 @@ impl Binder<'_> {
         target: &Relation,
         source: &Scope,
         table: &CachedTableData,
-        whens: &[When],
+        whens: &mut [When],
     ) -> Result<(LogicalPlan, Vec<u32>)> {
         const ACTION: &str = "#action";
         let key = target.hidden(providers::KEY_COLUMN);
+        // A subquery runs for the rows that its clause is about, and no others.
+        let mut joined = joined;
+        for when in whens.iter_mut() {
+            let about = if when.matched { key.clone().is_not_null() } else { key.clone().is_null() };
+            let applies = self.only_where(&about, std::mem::take(&mut when.of_condition))?;
+            joined = self.attach(joined, applies)?;
+        }
         let chosen = |matched: bool| {
             let numbered = whens.iter().enumerate().filter(|(_, w)| w.matched == matched);
             let pairs = numbered.map(|(i, w)| {
@@ -202,8 +213,13 @@ impl Binder<'_> {
         let action = case(vec![(Box::new(key.clone().is_not_null()), Box::new(chosen(true)))], chosen(false));
         let mut exprs = columns_of(&joined);
         exprs.push(action.alias(ACTION));
-        let plan = planning(LogicalPlanBuilder::from(joined).project(exprs).and_then(|b| b.build()))?;
+        let mut plan = planning(LogicalPlanBuilder::from(joined).project(exprs).and_then(|b| b.build()))?;
         let number = Expr::Column(datafusion::common::Column::new_unqualified(ACTION));
+        for (i, when) in whens.iter_mut().enumerate() {
+            let chosen = number.clone().eq(lit(i as i32));
+            let applies = self.only_where(&chosen, std::mem::take(&mut when.of_values))?;
+            plan = self.attach(plan, applies)?;
+        }
         let mut exprs = vec![
             key.alias(providers::KEY_COLUMN),
             target.hidden(providers::ROW_COLUMN).alias(providers::ROW_COLUMN),

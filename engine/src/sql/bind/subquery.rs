@@ -309,6 +309,19 @@ impl Binder<'_> {
         }
     }
 
+    /// Subqueries that have rows only where a condition holds: elsewhere they are not run.
+    pub(super) fn only_where(&mut self, condition: &Expr, applies: Vec<Apply>) -> Result<Vec<Apply>> {
+        let guarded = |mut apply: Apply| {
+            self.next_outer += 1;
+            let id = format!("outer:{}", self.next_outer);
+            let holds = placeholder(format!("${id}"), PgType::BOOL);
+            apply.outer.push(OuterRef { id, expr: Typed::new(condition.clone(), PgType::BOOL) });
+            apply.inner = planning(LogicalPlanBuilder::from(apply.inner).filter(holds).and_then(|b| b.build()))?;
+            Ok(apply)
+        };
+        applies.into_iter().map(guarded).collect()
+    }
+
     /// Puts Apply nodes over `plan` for the subqueries whose columns the next node's expressions use.
     pub(super) fn attach(&mut self, mut plan: LogicalPlan, applies: Vec<Apply>) -> Result<LogicalPlan> {
         for apply in applies {

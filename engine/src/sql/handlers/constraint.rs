@@ -195,7 +195,6 @@ pub(crate) fn without_repeated(wanted: Vec<Wanted>, key: Option<&[String]>) -> V
         let same = kept.iter_mut().find_map(|k| match k {
             Wanted::Unique(other)
                 if other.columns == unique.columns
-                    && other.primary == unique.primary
                     && other.deferral == unique.deferral
                     && other.nulls_not_distinct == unique.nulls_not_distinct
                     && (other.name.is_none() || unique.name.is_none()) =>
@@ -205,7 +204,10 @@ pub(crate) fn without_repeated(wanted: Vec<Wanted>, key: Option<&[String]>) -> V
             _ => None,
         });
         match same {
-            Some(other) => other.name = other.name.take().or_else(|| unique.name.clone()),
+            Some(other) => {
+                other.primary |= unique.primary;
+                other.name = other.name.take().or_else(|| unique.name.clone());
+            }
             None => kept.push(constraint),
         }
     }

@@ -33,9 +33,9 @@ async fn out(session: &mut Session, prepared: &PreparedStatement, copy: &CopySta
     let context = Arc::clone(session.context());
     let bound = match &copy.target {
         CopyTarget::Subscribe(subscribe) => {
-            let rows = super::subscribe::begin(session, subscribe).await?;
-            let columns = rows.columns();
+            let columns = super::subscribe::prepare(session, subscribe)?.columns();
             let format = parse_copy_options(&copy.options, &columns, false)?;
+            let rows = super::subscribe::begin(session, subscribe).await?;
             return Ok(Response::CopyOut { columns, rows: rows.stream(), format });
         }
         CopyTarget::Query(query) if query.with.is_none() && is_dml(&query.body) => {

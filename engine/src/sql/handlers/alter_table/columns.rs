@@ -90,6 +90,7 @@ pub(super) async fn add(
             format!("tables can have at most {} columns", limits::COLUMNS_MAX),
         ));
     }
+    added.not_null |= constraints.iter().any(Wanted::is_primary);
     if (key.is_some() || constraints.iter().any(Wanted::is_primary)) && old.has_key() {
         return Err(second_key(&old.name));
     }
