@@ -28,15 +28,15 @@ use kalamdb_catalog::{Oid, Result, SqlError, SqlState};
 use parking_lot::{Condvar, Mutex};
 use tokio::sync::watch;
 
+pub(crate) use feed::Feed;
 pub use listener::Listener;
 pub use notification::{AnnouncementMark, Announcements, ListenAction, Notification, Notifies};
-pub(crate) use feed::Feed;
 pub(crate) use payload::Form;
 pub use queries::Prepared;
 pub use queries::{ListenOptions, LiveCounts, LiveQueries};
 use queue::{ListenerId, Queue};
-pub use subscription::Subscription;
 pub(crate) use rows::LiveRows;
+pub use subscription::Subscription;
 
 /// Notifications of one commit, and listeners of a channel, that who commits may carry himself.
 const FEW: usize = 8;

@@ -29,8 +29,8 @@ use crate::limits::QUERY_STACK_BYTES;
 use crate::session::{CancelHandle, CancelReason, SessionContext};
 use crate::settings::LiveLimits;
 use crate::sql::determined::is_determined;
-use crate::sql::{Column, RowStream};
 use crate::sql::plan::{Engine, StatementContext};
+use crate::sql::{Column, RowStream};
 use crate::storage::catalog_store;
 use crate::txn::{Transaction, TxnManager};
 

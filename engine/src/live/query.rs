@@ -19,11 +19,11 @@ use super::payload::{Form, Names, Teller, object};
 use crate::limits::VIEW_DEPTH_MAX;
 use crate::providers;
 use crate::session::SessionContext;
+use crate::sql::Column;
 use crate::sql::bind::{Binder, BoundQuery, Parameters, SimpleSelect, live_position};
 use crate::sql::functions::json::JsonWriter;
 use crate::sql::functions::{Volatility, functions_named};
 use crate::sql::index_entries::evaluate;
-use crate::sql::Column;
 use crate::sql::parse;
 use crate::sql::plan::{physical_expr, planning};
 use crate::sql::statement::Statement;
@@ -484,7 +484,8 @@ impl RowQuery {
     pub(super) fn events(&self, teller: &Teller, changes: &[&RowChange]) -> Result<Vec<RowEvent>> {
         let old: Vec<&[u8]> = changes.iter().filter_map(|c| c.old.as_deref()).collect();
         let new: Vec<&[u8]> = changes.iter().filter_map(|c| c.new.as_deref()).collect();
-        let (mut old, mut new) = (self.shown(teller, old.into_iter())?.into_iter(), self.shown(teller, new.into_iter())?.into_iter());
+        let (mut old, mut new) =
+            (self.shown(teller, old.into_iter())?.into_iter(), self.shown(teller, new.into_iter())?.into_iter());
         let mut events = Vec::new();
         for change in changes {
             let before = change.old.as_ref().and_then(|_| old.next().flatten());

@@ -10,6 +10,7 @@ use rocksdb::DBRawIteratorWithThreadMode;
 
 use super::batch::{BatchDecoder, RowMeta};
 use super::gaps::STEPPED_MIN;
+use super::lent::ScanIter;
 use super::store::{Db, Storage};
 use super::{error, keys};
 
@@ -29,7 +30,9 @@ pub struct RowRef<'a> {
 /// See [`Storage::scan`]. Not an `Iterator`: rows are lent, not copied.
 pub struct RowIter {
     /// Borrows from `storage`: declared before it, so dropped before it.
-    iter: DBRawIteratorWithThreadMode<'static, Db>,
+    iter: ScanIter,
+    /// It has bounds of its own; else `seek` begins as the start of the range.
+    bounded: bool,
     snapshot: u64,
     reverse: bool,
     /// The range is one key; `seek` starts as the version to look for.
@@ -76,7 +79,8 @@ impl RowIter {
             std::mem::transmute::<DBRawIteratorWithThreadMode<'_, Db>, DBRawIteratorWithThreadMode<'static, Db>>(iter)
         };
         RowIter {
-            iter,
+            iter: ScanIter::Own(iter),
+            bounded: true,
             snapshot,
             // One row at most: the direction makes no difference.
             reverse: reverse && !point,
@@ -87,6 +91,29 @@ impl RowIter {
             seq: 0,
             row: Vec::new(),
             seek,
+            end,
+            gap: None,
+            storage,
+        }
+    }
+
+    /// Forward, for a few rows: with an iterator that is used again.
+    pub(super) fn few(storage: Arc<Storage>, start: Vec<u8>, end: Vec<u8>, snapshot: u64) -> RowIter {
+        if keys::point(&start, &end).is_some() || end < start {
+            return RowIter::new(storage, start, end, snapshot, false);
+        }
+        RowIter {
+            iter: ScanIter::Lent(storage.lend_iter()),
+            bounded: false,
+            snapshot,
+            reverse: false,
+            point: false,
+            started: false,
+            valid: false,
+            key: Vec::new(),
+            seq: 0,
+            row: Vec::new(),
+            seek: start,
             end,
             gap: None,
             storage,
@@ -168,11 +195,17 @@ impl RowIter {
             self.skip_key();
         } else {
             self.started = true;
-            self.iter.seek_to_first();
+            match self.bounded {
+                true => self.iter.seek_to_first(),
+                false => self.iter.seek(&self.seek),
+            }
         }
         let mut steps = 0;
         loop {
             let Some((stored, row)) = self.iter.item() else { return false };
+            if !self.bounded && stored >= &self.end[..] {
+                return false;
+            }
             let Some((key, seq)) = keys::split(stored) else {
                 self.iter.next();
                 continue;

@@ -13,6 +13,7 @@ mod gaps;
 mod gc;
 mod iter;
 pub mod keys;
+mod lent;
 mod open;
 pub mod row_codec;
 mod run;

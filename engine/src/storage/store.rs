@@ -17,6 +17,7 @@ use rocksdb::{WriteBatch, WriteOptions};
 
 use super::gaps::Gaps;
 use super::iter::RowIter;
+use super::lent::{IdleIters, LastingIter, Lent};
 use super::open::{self, CF_CHANGELOG, CF_DATA, CF_META, FORMAT_VERSION};
 use super::{error, gaps, keys};
 
@@ -59,6 +60,9 @@ pub struct Version {
 
 /// One data directory, open.
 pub struct Storage {
+    /// Both borrow from `db`: declared before it, so dropped before it.
+    point_iters: IdleIters,
+    range_iters: IdleIters,
     db: Db,
     data_options: Options,
     horizon: Arc<AtomicU64>,
@@ -103,6 +107,8 @@ impl Storage {
             db,
             data_options,
             horizon,
+            point_iters: IdleIters::default(),
+            range_iters: IdleIters::default(),
             read_only: AtomicBool::new(false),
             fresh: false,
             path: path.to_owned(),
@@ -186,22 +192,60 @@ impl Storage {
         let mut target = Vec::with_capacity(key.len() + keys::SEQ_LEN);
         target.extend_from_slice(key);
         keys::push_seq(&mut target, snapshot);
-        let mut iter = self.raw_point_iter();
+        let mut iter = self.point_iters.take().unwrap_or_else(|| self.lasting(self.raw_point_iter()));
         iter.seek(&target);
-        if let Some((stored, row)) = iter.item()
-            && let Some((found_key, seq)) = keys::split(stored)
-            && found_key == key
-        {
-            return Ok(Some(found(seq, row)));
+        let found = match iter.item() {
+            Some((stored, row)) => match keys::split(stored) {
+                Some((found_key, seq)) if found_key == key => Some(found(seq, row)),
+                _ => None,
+            },
+            None => None,
+        };
+        if found.is_none() {
+            iter.status().map_err(|e| error::convert(&e))?;
         }
-        iter.status().map_err(|e| error::convert(&e))?;
-        Ok(None)
+        self.point_iters.give_back(iter);
+        Ok(found)
+    }
+
+    /// An iterator that stays in this storage.
+    fn lasting(&self, iter: DBRawIteratorWithThreadMode<'_, Db>) -> LastingIter {
+        // SAFETY: it borrows the database of this storage, and is used in its methods, kept in `point_iters` or `range_iters`, which
+        // are dropped before the database, or lent together with an Arc of the storage that is dropped after it.
+        unsafe { std::mem::transmute::<DBRawIteratorWithThreadMode<'_, Db>, LastingIter>(iter) }
+    }
+
+    /// An iterator over all data in order, for a few rows.
+    pub(super) fn lend_iter(self: &Arc<Self>) -> Lent {
+        let iter = self.range_iters.take().unwrap_or_else(|| {
+            let mut options = ReadOptions::default();
+            options.set_total_order_seek(true);
+            self.lasting(self.db.raw_iterator_cf_opt(self.data(), options))
+        });
+        Lent::new(iter, Arc::clone(self))
+    }
+
+    pub(super) fn take_back(&self, iter: LastingIter) {
+        self.range_iters.give_back(iter);
+    }
+
+    /// Lets go of what is kept for look-ups to come, with the files and memtables that it holds on to.
+    pub(crate) fn forget_iterators(&self) {
+        self.point_iters.forget();
+        self.range_iters.forget();
     }
 
     /// The rows at `snapshot` with `start <= key < end` (keys without sequence numbers; see `keys` for bounds that
     /// leave a key out or take it in).
     pub fn scan(self: &Arc<Self>, start: Vec<u8>, end: Vec<u8>, snapshot: u64, reverse: bool) -> RowIter {
         RowIter::new(Arc::clone(self), start, end, snapshot, reverse)
+    }
+
+    /// The same, forward, for one who takes a few rows only. It begins behind what earlier scans have found to be empty.
+    pub fn scan_few(self: &Arc<Self>, start: Vec<u8>, end: Vec<u8>, snapshot: u64) -> RowIter {
+        let from = self.gaps.from(start, snapshot);
+        let gap = (from.key.clone(), from.known);
+        RowIter::few(Arc::clone(self), from.key, end, snapshot).noting_gap(gap)
     }
 
     /// The same, forward; it begins behind what earlier scans have found to be empty.

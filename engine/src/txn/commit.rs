@@ -111,25 +111,6 @@ pub(super) fn run(shared: &Shared, mut queue: mpsc::Receiver<CommitRequest>) {
 /// Commits on the caller's thread if nobody else has a transaction under way: handing it over and waiting for the answer would
 /// take longer than the commit, with nothing to merge it with. None: done, and answered.
 pub(super) fn at_once(shared: &Shared, request: CommitRequest) -> Option<CommitRequest> {
-    let alone = !work.changes.is_empty() || work.run.is_some() || work.reads.is_some();
-            if alone {
-                commit(shared, std::mem::take(&mut group));
-            }
-            group.push(request);
-            if alone || group.len() >= GROUP_MAX || bytes >= GROUP_BYTES_MAX {
-                break;
-            }
-            next = queue.try_recv().ok();
-        }
-        commit(shared, std::mem::take(&mut group));
-    }
-}
-
-/// Commits on the caller's thread if nobody else has a transaction under way: handing it over and waiting for the answer would
-/// take longer than the commit, with nothing to merge it with. None: done, and answered.
-pub(super) fn at_once(shared: &Shared, request: CommitRequest) -> Option<CommitRequest> {
-    static AT_ONCE: std::sync::LazyLock<usize> =
-        std::sync::LazyLock::new(|| std::env::var("XAT").ok().and_then(|v| v.parse().ok()).unwrap_or(1));
     let alone = shared.open.load(Ordering::Relaxed) == 1 && request.work.is_small();
     match shared.committing.try_lock() {
         Some(_turn) if alone => {

@@ -132,6 +132,7 @@ impl Janitor {
             (std::mem::take(&mut state.unsynced), ready, deleted, state.log.trim(&self.change_log))
         };
         shared.storage.size_log();
+        shared.storage.forget_iterators();
         let work = || -> Result<()> {
             if unsynced {
                 shared.storage.sync()?;

@@ -71,6 +71,21 @@ impl TxnReader {
 
     /// The rows with `start <= key < end`.
     pub fn scan(&self, start: Vec<u8>, end: Vec<u8>, reverse: bool) -> TxnScan {
+        self.scan_with(start, end, reverse, Storage::scan_past_gaps)
+    }
+
+    /// The same for one who takes a few rows only.
+    pub fn scan_few(&self, start: Vec<u8>, end: Vec<u8>, reverse: bool) -> TxnScan {
+        self.scan_with(start, end, reverse, Storage::scan_few)
+    }
+
+    fn scan_with(
+        &self,
+        start: Vec<u8>,
+        end: Vec<u8>,
+        reverse: bool,
+        forward: impl FnOnce(&Arc<Storage>, Vec<u8>, Vec<u8>, u64) -> RowIter,
+    ) -> TxnScan {
         self.note_scan(&start, &end);
         let own = (!self.writes.is_empty() && start < end)
             .then(|| Own {
@@ -85,7 +100,7 @@ impl TxnReader {
         let rows = if reverse {
             self.storage.scan(start, end, snapshot, true)
         } else {
-            self.storage.scan_past_gaps(start, end, snapshot)
+            forward(&self.storage, start, end, snapshot)
         };
         TxnScan { rows, own, at: At::Start, _snapshot: Arc::clone(&self.snapshot) }
     }

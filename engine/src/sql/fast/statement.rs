@@ -247,7 +247,7 @@ impl Fast {
         }
         let transaction = session.open_transaction()?;
         let (reader, locker) = (transaction.reader(), self.lock.map(|_| transaction.locker()));
-        let mut scan = reader.scan(start, end, span.reverse);
+        let mut scan = reader.scan_few(start, end, span.reverse);
         let (mut seen, mut skipped) = (0, 0);
         while let Some(found) = scan.next()? {
             seen += 1;

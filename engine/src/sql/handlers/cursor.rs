@@ -50,11 +50,7 @@ pub(crate) async fn declare(
     let context = std::sync::Arc::clone(session.context());
     let bind = |with_keys: bool| {
         let mut binder = Binder::new(&context, context.catalog(), prepared.source(), Parameters::declared(&types)?);
-        let bound = if with_keys {
-            binder.query_with_keys(query)?
-        } else {
-            (binder.query(query)?, Vec::new())
-        };
+        let bound = if with_keys { binder.query_with_keys(query)? } else { (binder.query(query)?, Vec::new()) };
         Ok::<_, SqlError>((bound, std::mem::take(&mut binder.locks), binder.modifying.is_empty()))
     };
     let ((bound, tables), tables_locks, reads_only) = match bind(true) {

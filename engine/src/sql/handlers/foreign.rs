@@ -437,7 +437,7 @@ impl Found {
     /// 23505 if more than one row has the key of a DEFERRABLE unique constraint.
     fn unique(&self, session: &mut Session, index: Oid, key: &[u8], row: &[u8]) -> Result<()> {
         let reader = newest(session)?;
-        let mut entries = reader.scan(key.to_vec(), keys::prefix_end(key), false);
+        let mut entries = reader.scan_few(key.to_vec(), keys::prefix_end(key), false);
         let mut count = 0;
         while count < 2 && entries.next()?.is_some() {
             count += 1;
