@@ -7,7 +7,7 @@ use std::error::Error;
 use std::future::poll_fn;
 
 use serde_json::Value;
-use tokio::sync::mpsc::unbounded_channel;
+use tokio::sync::mpsc::channel;
 use tokio_postgres::{AsyncMessage, NoTls};
 
 fn env(name: &str, otherwise: &str) -> String {
@@ -25,11 +25,12 @@ async fn main() -> Result<(), Box<dyn Error>> {
         env("PGDATABASE", "postgres")
     );
     let (client, mut connection) = tokio_postgres::connect(&parameters, NoTls).await?;
-    let (told, mut payloads) = unbounded_channel();
+    // Who reads too slowly is reset by the server: it waits meanwhile, and TCP with it.
+    let (told, mut payloads) = channel(100);
     tokio::spawn(async move {
         while let Some(Ok(message)) = poll_fn(|cx| connection.poll_message(cx)).await {
             if let AsyncMessage::Notification(notification) = message {
-                let _ = told.send(notification.payload().to_owned());
+                let _ = told.send(notification.payload().to_owned()).await;
             }
         }
     });

@@ -13,7 +13,7 @@ use std::time::{Duration, SystemTime};
 
 use futures::TryStreamExt;
 use serde_json::{Value, json};
-use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
+use tokio::sync::mpsc::{Receiver, channel};
 use tokio::time::timeout;
 
 use tokio_postgres::binary_copy::BinaryCopyInWriter;
@@ -202,13 +202,13 @@ async fn cancel(client: &Client) -> Outcome {
 }
 
 /// A connection whose notifications come out of a channel.
-async fn listening(parameters: &str) -> Result<(Client, UnboundedReceiver<Notification>), Box<dyn Error>> {
+async fn listening(parameters: &str) -> Result<(Client, Receiver<Notification>), Box<dyn Error>> {
     let (client, mut connection) = tokio_postgres::connect(parameters, NoTls).await?;
-    let (told, notifications) = unbounded_channel();
+    let (told, notifications) = channel(100);
     tokio::spawn(async move {
         while let Some(Ok(message)) = poll_fn(|cx| connection.poll_message(cx)).await {
             if let AsyncMessage::Notification(notification) = message
-                && told.send(notification).is_err()
+                && told.send(notification).await.is_err()
             {
                 return;
             }
@@ -218,7 +218,7 @@ async fn listening(parameters: &str) -> Result<(Client, UnboundedReceiver<Notifi
 }
 
 /// So many notifications' payloads, as JSON without the commits' numbers.
-async fn told(notifications: &mut UnboundedReceiver<Notification>, count: usize) -> Result<Vec<Value>, Box<dyn Error>> {
+async fn told(notifications: &mut Receiver<Notification>, count: usize) -> Result<Vec<Value>, Box<dyn Error>> {
     let mut payloads = Vec::new();
     for _ in 0..count {
         let notification = timeout(WAIT_MAX, notifications.recv()).await?.ok_or("the connection has ended")?;

@@ -26,6 +26,9 @@ pub(crate) struct Feed {
     after: u64,
 }
 
+/// The payloads of what has changed; None if that cannot be told.
+type CaughtUp = Result<Option<Vec<Arc<str>>>>;
+
 /// What comes next.
 enum Stage {
     Begin(ListenOptions),
@@ -38,7 +41,7 @@ enum Stage {
         since: u64,
         seq: u64,
         rows: Rows,
-        run: Mutex<BoxFuture<'static, Result<Option<Vec<Arc<str>>>>>>,
+        run: Mutex<BoxFuture<'static, CaughtUp>>,
     },
     /// The result, from a row on.
     Showing(u64, Rows, usize),

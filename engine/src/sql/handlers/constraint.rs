@@ -17,7 +17,6 @@ use crate::sql::execute::complete;
 use crate::sql::functions::{CastContext, search_path};
 use crate::sql::prepared::PreparedStatement;
 use crate::sql::{Response, internal};
-use crate::storage::keys;
 
 /// A constraint that is asked for. PRIMARY KEY has a way of its own.
 #[derive(Clone)]
@@ -271,7 +270,7 @@ fn add_unique(session: &Session, table: &mut TableDefinition, wanted: &WantedUni
             let message = format!("column \"{column}\" appears twice in {what} constraint");
             return Err(SqlError::new(SqlState::DUPLICATE_COLUMN, message));
         }
-        check_index_type(table.columns[position].ty)?;
+        super::index::check_index_type(table.columns[position].ty)?;
         table.columns[position].not_null |= wanted.primary;
         positions.push(position);
     }
@@ -307,19 +306,6 @@ fn add_unique(session: &Session, table: &mut TableDefinition, wanted: &WantedUni
     };
     put(table, oid, name, kind, (true, wanted.deferral));
     Ok(Some(oid))
-}
-
-/// 42704 for a type that indexes do not take.
-pub(crate) fn check_index_type(ty: PgType) -> Result<()> {
-    if keys::is_key_type(ty) {
-        return Ok(());
-    }
-    if !matches!(ty, PgType::JSON | PgType::XML) {
-        return Err(SqlError::unsupported(format!("an index on type {}", ty.sql_name())));
-    }
-    let message = format!("data type {} has no default operator class for access method \"btree\"", ty.sql_name());
-    Err(SqlError::new(SqlState::UNDEFINED_OBJECT, message)
-        .hint("You must specify an operator class for the index or define a default operator class for the data type."))
 }
 
 fn add_foreign(

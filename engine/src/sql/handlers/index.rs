@@ -4,9 +4,11 @@ use std::sync::Arc;
 
 use datafusion::sql::sqlparser::ast::{self, CreateIndex, ObjectName};
 use kalamdb_catalog::index::{IndexColumn, IndexDefinition, IndexKey};
-use kalamdb_catalog::{CachedTableData, CatalogChange, Oid, Result, SqlError, SqlState, TableDefinition, TableKind};
+use kalamdb_catalog::{
+    CachedTableData, CatalogChange, Oid, PgType, Result, SqlError, SqlState, TableDefinition, TableKind,
+};
 
-use super::constraint::{check_index_type, free_relation_name};
+use super::constraint::free_relation_name;
 use super::ddl::{change_beside_readers, exists, is_taken, refuse_builtin, relation};
 use super::rewrite::fill_indexes;
 use super::schema::{absent, skipping};
@@ -15,6 +17,7 @@ use crate::sql::Response;
 use crate::sql::bind::{Binder, Parameters, fold, name_parts, output_name};
 use crate::sql::execute::complete;
 use crate::sql::prepared::PreparedStatement;
+use crate::storage::keys;
 
 /// Columns of an index, those of INCLUDE too.
 const COLUMNS_MAX: usize = 32;
@@ -309,4 +312,17 @@ pub(crate) async fn reindex(session: &mut Session, table: &TableDefinition, only
     let built = Arc::new(CachedTableData::new(definition.clone()));
     fill_indexes(session, &built, &made).await?;
     super::ddl::change(session, CatalogChange::PutTable(definition))
+}
+
+/// 42704 for a type that indexes do not take.
+pub(crate) fn check_index_type(ty: PgType) -> Result<()> {
+    if keys::is_key_type(ty) {
+        return Ok(());
+    }
+    if !matches!(ty, PgType::JSON | PgType::XML) {
+        return Err(SqlError::unsupported(format!("an index on type {}", ty.sql_name())));
+    }
+    let message = format!("data type {} has no default operator class for access method \"btree\"", ty.sql_name());
+    Err(SqlError::new(SqlState::UNDEFINED_OBJECT, message)
+        .hint("You must specify an operator class for the index or define a default operator class for the data type."))
 }
