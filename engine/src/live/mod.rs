@@ -1,6 +1,6 @@
 //! Notifications: who listens to what, and what is on its way to them.
 //!
-//! The commit thread hands over what a commit tells (`Announced::publish`) and goes on. The live thread puts it
+//! Who commits hands over what a commit tells (`Announced::publish`) and goes on. The live thread puts it
 //! into the queue in commit order and wakes the listeners of its channels, and nobody else. A listener's connection takes
 //! what is for it ([`LiveQueryManager::take`]) while it is idle outside a transaction (manual, LISTEN and NOTIFY; async.c).
 
@@ -95,7 +95,7 @@ impl Drop for Announced {
     }
 }
 
-/// What the commit thread has handed over. Bounded by the room that is taken in the queue before each commit.
+/// What commits have handed over. Bounded by the room that is taken in the queue before each commit.
 #[derive(Default, Debug)]
 struct HandedOver {
     commits: VecDeque<Notifies>,
@@ -227,7 +227,7 @@ impl LiveQueryManager {
         list.len() <= FEW && self.queue.is_small() && list.iter().all(|(channel, _)| few(channel))
     }
 
-    /// Something has been committed. Called by the commit thread once it is visible; never waits.
+    /// Something has been committed. Called by who commits once it is visible; never waits.
     pub(crate) fn committed(&self) {
         if self.watching.load(Ordering::Acquire) {
             self.wake_queries();

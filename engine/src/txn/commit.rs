@@ -1,5 +1,6 @@
-//! Commit: one thread, one order.
+//! Commit: one at a time, one order.
 //!
+//! A small commit with nothing else under way is made where it is asked for (`at_once`); the rest goes to one thread.
 //! Transactions that wait are merged into one batch and one fsync, each with a sequence number of its own, in the order
 //! of the queue. The steps are those of design.md, section 4; after the write nothing can fail. A transaction with
 //! catalog changes commits alone, because it is checked against the catalog that its predecessor leaves; so does a long
