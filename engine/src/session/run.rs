@@ -258,11 +258,7 @@ impl Session {
     }
 
     fn isolation(&self) -> Isolation {
-        match self.context.vars().transaction_isolation() {
-            "serializable" => Isolation::Serializable,
-            "repeatable read" => Isolation::RepeatableRead,
-            _ => Isolation::ReadCommitted,
-        }
+        self.context.vars().isolation()
     }
 
     fn repeatable(&self) -> bool {

@@ -17,6 +17,7 @@ use jiff::tz::TimeZone;
 use kalamdb_catalog::{Result, SqlError, SqlState};
 
 use self::text::{client_encoding, date_style, printable, show_date_style, split_identifiers, zone};
+use crate::txn::Isolation;
 use crate::types::{ByteaOutput, FormatSettings, IntervalStyle};
 
 pub use table::VarDef;
@@ -103,6 +104,32 @@ pub struct Vars {
     local: Arc<Values>,
     /// `session` and `local` at each begin.
     saved: Vec<(Arc<Values>, Arc<Values>)>,
+    asked: Arc<Asked>,
+}
+
+/// What every statement asks for: read from the values when they change, not each time.
+#[derive(PartialEq, Debug)]
+struct Asked {
+    statement_timeout: Option<Duration>,
+    idle_in_transaction_session_timeout: Option<Duration>,
+    isolation: Isolation,
+    transaction_read_only: bool,
+    synchronous_commit: bool,
+    search_path: String,
+}
+
+impl Default for Asked {
+    /// By the built-in defaults.
+    fn default() -> Asked {
+        Asked {
+            statement_timeout: None,
+            idle_in_transaction_session_timeout: None,
+            isolation: Isolation::ReadCommitted,
+            transaction_read_only: false,
+            synchronous_commit: true,
+            search_path: "\"$user\", public".to_owned(),
+        }
+    }
 }
 
 /// The settings a transaction has of its own.
@@ -122,6 +149,7 @@ impl Vars {
                 .unwrap_or_else(|| value.clone());
             Arc::make_mut(&mut vars.initial).insert(key(name).into_owned(), kept);
         }
+        vars.changed();
         vars
     }
 
@@ -129,6 +157,7 @@ impl Vars {
     pub fn set_initial(&mut self, name: &str, value: &str) -> Result<()> {
         let kept = self.check(name, value)?;
         Arc::make_mut(&mut self.initial).insert(key(name).into_owned(), kept);
+        self.changed();
         Ok(())
     }
 
@@ -181,12 +210,13 @@ impl Vars {
             if !self.saved.is_empty() {
                 Arc::make_mut(&mut self.local).insert(key.into_owned(), kept);
             }
-            return Ok(());
+        } else {
+            if self.local.contains_key(&*key) {
+                Arc::make_mut(&mut self.local).remove(&*key);
+            }
+            Arc::make_mut(&mut self.session).insert(key.into_owned(), kept);
         }
-        if self.local.contains_key(&*key) {
-            Arc::make_mut(&mut self.local).remove(&*key);
-        }
-        Arc::make_mut(&mut self.session).insert(key.into_owned(), kept);
+        self.changed();
         Ok(())
     }
 
@@ -199,6 +229,7 @@ impl Vars {
         };
         self.session = keep(&self.session);
         self.local = keep(&self.local);
+        self.changed();
     }
 
     /// A transaction or savepoint begins.
@@ -211,15 +242,37 @@ impl Vars {
         self.saved.pop();
         if self.saved.is_empty() && !self.local.is_empty() {
             self.local = Arc::default();
+            self.changed();
         }
     }
 
     /// The innermost begin is undone.
     pub fn rollback(&mut self) {
         if let Some((session, local)) = self.saved.pop() {
+            let same = Arc::ptr_eq(&self.session, &session) && Arc::ptr_eq(&self.local, &local);
             self.session = session;
             self.local = local;
+            if !same {
+                self.changed();
+            }
         }
+    }
+
+    /// A value has changed.
+    fn changed(&mut self) {
+        self.asked = Arc::new(Asked {
+            statement_timeout: self.timeout("statement_timeout"),
+            idle_in_transaction_session_timeout: self.timeout("idle_in_transaction_session_timeout"),
+            isolation: match self.text("transaction_isolation") {
+                "serializable" => Isolation::Serializable,
+                "repeatable read" => Isolation::RepeatableRead,
+                _ => Isolation::ReadCommitted,
+            },
+            transaction_read_only: self.on("transaction_read_only"),
+            // "off": the client may be told before the fsync.
+            synchronous_commit: self.text("synchronous_commit") != "off",
+            search_path: self.text("search_path").to_owned(),
+        });
     }
 
     /// The whole transaction ends well, with what is begun inside it.
@@ -349,7 +402,7 @@ impl Vars {
     }
 
     pub fn statement_timeout(&self) -> Option<Duration> {
-        self.timeout("statement_timeout")
+        self.asked.statement_timeout
     }
 
     pub fn lock_timeout(&self) -> Option<Duration> {
@@ -361,11 +414,16 @@ impl Vars {
     }
 
     pub fn idle_in_transaction_session_timeout(&self) -> Option<Duration> {
-        self.timeout("idle_in_transaction_session_timeout")
+        self.asked.idle_in_transaction_session_timeout
     }
 
     pub fn idle_session_timeout(&self) -> Option<Duration> {
         self.timeout("idle_session_timeout")
+    }
+
+    /// search_path as it was set.
+    pub fn raw_search_path(&self) -> &str {
+        &self.asked.search_path
     }
 
     /// The schemas as set, unquoted; `$user` stands for itself.
@@ -382,8 +440,13 @@ impl Vars {
         self.on("default_transaction_read_only")
     }
 
+    /// As set; see [`Vars::isolation`] for what it means.
     pub fn transaction_isolation(&self) -> &str {
         self.text("transaction_isolation")
+    }
+
+    pub fn isolation(&self) -> Isolation {
+        self.asked.isolation
     }
 
     pub fn transaction_deferrable(&self) -> bool {
@@ -391,12 +454,12 @@ impl Vars {
     }
 
     pub fn transaction_read_only(&self) -> bool {
-        self.on("transaction_read_only")
+        self.asked.transaction_read_only
     }
 
     /// False for `synchronous_commit = off`: the client may be told before the fsync.
     pub fn synchronous_commit(&self) -> bool {
-        self.text("synchronous_commit") != "off"
+        self.asked.synchronous_commit
     }
 
     /// What reading and printing values depends on; `transaction_micros` is the caller's.
@@ -531,6 +594,28 @@ mod tests {
             let error = vars().set(name, Some(value), false).unwrap_err();
             assert_eq!((error.code().0, error.message()), (code, message));
         }
+    }
+
+    #[test]
+    fn what_statements_ask_for_follows_the_values() {
+        let mut v = Vars::default();
+        let by_default = Arc::clone(&v.asked);
+        v.changed();
+        assert_eq!(v.asked, by_default);
+        v.begin();
+        v.set("statement_timeout", Some("2s"), false).unwrap();
+        v.set("transaction_isolation", Some("serializable"), false).unwrap();
+        assert_eq!((v.statement_timeout(), v.isolation()), (Some(Duration::from_secs(2)), Isolation::Serializable));
+        v.commit();
+        assert_eq!((v.statement_timeout(), v.isolation()), (Some(Duration::from_secs(2)), Isolation::ReadCommitted));
+        v.begin();
+        v.set("search_path", Some("a"), true).unwrap();
+        v.set("synchronous_commit", Some("off"), false).unwrap();
+        assert_eq!((v.raw_search_path(), v.synchronous_commit()), ("a", false));
+        v.rollback();
+        assert_eq!((v.raw_search_path(), v.synchronous_commit()), ("\"$user\", public", true));
+        v.reset_all();
+        assert_eq!(v.statement_timeout(), None);
     }
 
     #[test]

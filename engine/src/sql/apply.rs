@@ -15,7 +15,7 @@ use datafusion::arrow::array::{
 };
 use datafusion::arrow::buffer::OffsetBuffer;
 use datafusion::arrow::compute::{concat, concat_batches, take, take_record_batch};
-use datafusion::arrow::datatypes::{Field, SchemaRef};
+use datafusion::arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use datafusion::common::tree_node::{Transformed, TreeNode, TreeNodeRecursion};
 use datafusion::common::{DFSchemaRef, DataFusionError, Result as DfResult, ScalarValue};
 use datafusion::execution::context::SessionState;
@@ -42,6 +42,9 @@ pub(crate) enum ApplyMode {
     /// The row itself, once for each inner row; with `outer`, once with NULLs if there is none.
     Lateral { outer: bool },
 }
+
+/// The placeholder that stands for a condition: where its value is not 1 (int4), the inner query is not run, and has no rows.
+pub(super) const ONLY_WHERE: &str = "only where";
 
 /// The logical node: `input`'s columns, then what the inner query gives.
 #[derive(Clone)]
@@ -175,6 +178,8 @@ struct Shared {
     mode: ApplyMode,
     state: SessionState,
     schema: SchemaRef,
+    /// The answer where the inner query is not run.
+    none: Arc<RecordBatch>,
     /// Answers so far, by the values handed in.
     cache: tokio::sync::Mutex<HashMap<Vec<ScalarValue>, Arc<RecordBatch>>>,
 }
@@ -196,7 +201,13 @@ impl ApplyExec {
             EmissionType::Incremental,
             Boundedness::Bounded,
         );
+        // Of a list, its values are looked at even if there are none.
+        let listed = match (node.mode, schema.fields().last().map(|f| f.data_type())) {
+            (ApplyMode::Array, Some(DataType::List(item))) => vec![Arc::clone(item)],
+            _ => Vec::new(),
+        };
         let shared = Shared {
+            none: Arc::new(RecordBatch::new_empty(Arc::new(Schema::new(listed)))),
             inner: Arc::clone(&node.inner),
             ids: node.ids.clone(),
             values,
@@ -292,6 +303,11 @@ impl Shared {
     }
 
     async fn answer(&self, key: Vec<ScalarValue>, context: &Arc<TaskContext>) -> DfResult<Arc<RecordBatch>> {
+        let run_where =
+            |(id, value): (&String, &ScalarValue)| id != ONLY_WHERE || *value == ScalarValue::Int32(Some(1));
+        if !self.ids.iter().zip(&key).all(run_where) {
+            return Ok(Arc::clone(&self.none));
+        }
         if let Some(found) = self.cache.lock().await.get(&key) {
             return Ok(Arc::clone(found));
         }
@@ -338,7 +354,7 @@ impl Shared {
                 concat_all(&values, field)
             }
             ApplyMode::Array | ApplyMode::Lateral { .. } => {
-                let datafusion::arrow::datatypes::DataType::List(item) = field.data_type() else {
+                let DataType::List(item) = field.data_type() else {
                     return Err(DataFusionError::Internal("an array subquery gives a list".to_owned()));
                 };
                 let values: Vec<ArrayRef> = answers.iter().map(|a| Arc::clone(a.column(0))).collect();

@@ -16,15 +16,30 @@ pub(crate) async fn execute(
     parameters: &[ScalarValue],
 ) -> Result<Response> {
     match &**prepared.statement() {
-        Statement::Query(query) => match handlers::create_table::select_into(query) {
-            Some(into) => handlers::create_table::run_select_into(session, prepared, query, into, parameters).await,
-            None => run_planned(session, prepared, parameters).await,
-        },
+        Statement::Query(query) if handlers::create_table::select_into(query).is_none() => {
+            run_planned(session, prepared, parameters).await
+        }
         Statement::Insert(_)
         | Statement::Update(_)
         | Statement::Delete(_)
         | Statement::Merge(_)
         | Statement::With { .. } => run_planned(session, prepared, parameters).await,
+        // Boxed: the future is large, and would be moved about with those of all other statements.
+        utility => Box::pin(run_utility(session, prepared, utility, parameters)).await,
+    }
+}
+
+async fn run_utility(
+    session: &mut Session,
+    prepared: &PreparedStatement,
+    statement: &Statement,
+    parameters: &[ScalarValue],
+) -> Result<Response> {
+    match statement {
+        Statement::Query(query) => match handlers::create_table::select_into(query) {
+            Some(into) => handlers::create_table::run_select_into(session, prepared, query, into, parameters).await,
+            None => run_planned(session, prepared, parameters).await,
+        },
         Statement::Copy(copy) => handlers::copy::run(session, prepared, copy).await,
         Statement::CreateTable(create) => handlers::create_table::run(session, prepared, create, parameters).await,
         statement @ (Statement::Ddl(_)
@@ -67,6 +82,11 @@ pub(crate) async fn execute(
         Statement::Lock(lock) => handlers::lock::run(session, prepared, lock).await,
         Statement::Maintenance { tag, tables } => handlers::ddl::maintenance(session, prepared, tag, tables),
         Statement::Accepted { tag } => complete(*tag),
+        Statement::Insert(_)
+        | Statement::Update(_)
+        | Statement::Delete(_)
+        | Statement::Merge(_)
+        | Statement::With { .. } => run_planned(session, prepared, parameters).await,
     }
 }
 
@@ -93,7 +113,7 @@ async fn run_planned(
             Plan::Dml { dml, .. } => check_writable(session, dml.kind)?,
             Plan::Query { .. } | Plan::Utility => handlers::check_writable(session, "SELECT")?,
         }
-        return handlers::with::run(session, &bound, parameters).await;
+        return Box::pin(handlers::with::run(session, &bound, parameters)).await;
     }
     let response = run_plan(session, &bound, parameters).await;
     match &response {
@@ -111,11 +131,11 @@ async fn run_plan(session: &mut Session, bound: &BoundStatement, parameters: &[S
         Plan::Query { plan, fast } => {
             let columns = bound.columns.clone().unwrap_or_default();
             if let Some(fast) = fast
-                && let Some(rows) = fast.run_select(session, parameters).await?
+                && let Some(rows) = fast.run(session, parameters).await?
             {
                 return Ok(Response::Rows { columns, rows, tag: "SELECT" });
             }
-            handlers::select::run(session, plan, columns, parameters).await
+            Box::pin(handlers::select::run(session, plan, columns, parameters)).await
         }
         Plan::Dml { dml, fast } => {
             if !dml.table.definition.persistence.is_temporary() {
@@ -123,7 +143,7 @@ async fn run_plan(session: &mut Session, bound: &BoundStatement, parameters: &[S
             }
             match fast {
                 Some(fast) => fast.run_dml(session, dml, parameters).await,
-                None => handlers::dml::run(session, dml, parameters).await,
+                None => Box::pin(handlers::dml::run(session, dml, parameters)).await,
             }
         }
         Plan::Utility => Err(SqlError::internal("a utility statement has no plan")),

@@ -8,7 +8,7 @@ use parking_lot::Mutex;
 
 use super::Column;
 use super::bind::{Binder, BoundDml, Modifying, Parameters, type_of_name};
-use super::fast::Fast;
+use super::fast::{Fast, FastQuery};
 use super::handlers;
 use super::parse::ParsedStatement;
 use super::statement::{Declared, Statement};
@@ -45,7 +45,7 @@ pub(crate) enum Plan {
     /// Not optimised: the optimiser folds functions such as now() and parameters, which differ from run to run.
     Query {
         plan: LogicalPlan,
-        fast: Option<Fast>,
+        fast: Option<FastQuery>,
     },
     Dml {
         dml: BoundDml,
@@ -95,7 +95,7 @@ impl PreparedStatement {
     pub(crate) fn current(&self, session: &Session) -> Result<Arc<BoundStatement>> {
         let bound = Arc::clone(&self.bound.lock());
         let catalog = session.context().catalog();
-        let same_path = session.context().vars().get_raw("search_path").is_ok_and(|path| path == bound.search_path);
+        let same_path = session.context().vars().raw_search_path() == bound.search_path;
         if Arc::ptr_eq(&bound.catalog, &catalog) && same_path && !bound.rebind {
             return Ok(bound);
         }
@@ -144,7 +144,7 @@ fn bind(
         locking,
         rebind,
         catalog,
-        search_path: raw_search_path(context),
+        search_path: context.vars().raw_search_path().to_owned(),
     })
 }
 
@@ -168,7 +168,7 @@ fn bind_statement(
         }
         Statement::Query(query) => {
             let bound = binder.statement_query(query)?;
-            let fast = bound.simple.as_deref().and_then(|s| Fast::select(binder, s));
+            let fast = FastQuery::compile(binder, &bound);
             Ok((Plan::Query { plan: bound.plan, fast }, Some(bound.columns)))
         }
         Statement::Insert(insert) => dml(binder.insert(insert)?, binder),
@@ -215,10 +215,6 @@ fn dml(bound: BoundDml, binder: &Binder<'_>) -> Result<(Plan, Option<Vec<Column>
     let columns = bound.returning.clone();
     let fast = if binder.modifying.is_empty() { Fast::dml(binder, &bound) } else { None };
     Ok((Plan::Dml { dml: bound, fast }, columns))
-}
-
-fn raw_search_path(context: &SessionContext) -> String {
-    context.vars().get_raw("search_path").map(str::to_owned).unwrap_or_default()
 }
 
 /// The types of PREPARE's list.

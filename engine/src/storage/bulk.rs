@@ -196,8 +196,7 @@ impl BulkWriter {
         let mut options = IngestExternalFileOptions::default();
         options.set_move_files(true);
         let paths = vec![file.0.clone()];
-        let db = self.storage.db();
-        self.storage.guard(db.ingest_external_file_cf_opts(self.storage.data(), &options, paths))
+        self.storage.ingest(self.storage.data(), &options, paths)
     }
 }
 

@@ -14,6 +14,7 @@ mod gc;
 mod iter;
 pub mod keys;
 mod lent;
+mod log_room;
 mod open;
 pub mod row_codec;
 mod run;

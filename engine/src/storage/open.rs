@@ -2,7 +2,6 @@
 
 use std::fs::{self, File, TryLockError};
 use std::io::Write;
-use std::os::fd::AsRawFd;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
@@ -20,7 +19,7 @@ pub(super) const FORMAT_VERSION: u32 = 1;
 
 const LOCK_FILE: &str = "kalamdb.lock";
 const FORMAT_FILE: &str = "FORMAT_VERSION";
-const DB_DIR: &str = "rocksdb";
+pub(super) const DB_DIR: &str = "rocksdb";
 /// Where bulk writes build their files: the same file system, so that ingestion is a rename.
 pub(super) const BULK_DIR: &str = "bulk";
 
@@ -119,31 +118,6 @@ pub(super) fn open_db(path: &Path, options: &StorageOptions, horizon: &Arc<Atomi
     Ok((db, data))
 }
 
-/// Gives RocksDB's newest log the size it will have, unless its number is `sized` already; gives its number. Syncing a
-/// file that grows writes the file system's journal too, which is a third of a commit's time. RocksDB writes at its own
-/// offset and takes zeros behind the last record for the end. In time its logs are old ones written over
-/// (`recycle_log_file_num`), which have their size.
-pub(super) fn size_log(path: &Path, bytes: usize, sized: u64) -> std::io::Result<u64> {
-    let mut newest = sized;
-    let directory = path.join(DB_DIR);
-    for entry in fs::read_dir(&directory)? {
-        let name = entry?.file_name();
-        let number = name.to_str().and_then(|n| n.strip_suffix(".log")).and_then(|n| n.parse().ok());
-        newest = newest.max(number.unwrap_or(0));
-    }
-    if newest > sized {
-        let log = File::options().write(true).open(directory.join(format!("{newest:06}.log")))?;
-        if log.metadata()?.len() < bytes as u64 {
-            let bytes = i64::try_from(bytes).map_err(std::io::Error::other)?;
-            // SAFETY: a system call on an open descriptor, without pointers.
-            if unsafe { libc::fallocate(log.as_raw_fd(), 0, 0, bytes) } != 0 {
-                return Err(std::io::Error::last_os_error());
-            }
-        }
-    }
-    Ok(newest)
-}
-
 fn db_options(options: &StorageOptions) -> Options {
     let mut db = Options::default();
     db.create_if_missing(true);
@@ -153,7 +127,7 @@ fn db_options(options: &StorageOptions) -> Options {
     db.set_max_subcompactions(1);
     db.set_max_total_wal_size(options.write_buffer_bytes as u64 * 4);
     db.set_wal_bytes_per_sync(1 << 20);
-    // See `size_log`.
+    // See `log_room`.
     db.set_recycle_log_file_num(4);
     db.set_bytes_per_sync(1 << 20);
     db.set_keep_log_file_num(4);
@@ -194,6 +168,8 @@ fn data_options(cache: &Cache, options: &StorageOptions, horizon: &Arc<AtomicU64
     let mut table = BlockBasedOptions::default();
     table.set_block_cache(cache);
     table.set_block_size(16 << 10);
+    // Look-ups step through half of a run of keys that share their prefix: short ones cost little space.
+    table.set_block_restart_interval(4);
     table.set_format_version(6);
     table.set_bloom_filter(10.0, false);
     table.set_whole_key_filtering(false);

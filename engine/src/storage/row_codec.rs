@@ -43,7 +43,7 @@ pub(super) struct Shape {
 }
 
 /// How rows of a table are stored and read. Immutable; one per table definition.
-#[derive(Debug)]
+#[derive(Default, Debug)]
 pub struct RowLayout {
     pub oid: Oid,
     pub storage: StorageId,

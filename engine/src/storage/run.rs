@@ -101,7 +101,7 @@ impl Storage {
         let mut options = IngestExternalFileOptions::default();
         options.set_move_files(true);
         let paths: Vec<PathBuf> = files.iter().map(|f| f.0.clone()).collect();
-        self.guard(self.db().ingest_external_file_cf_opts(family, &options, paths))
+        self.ingest(family, &options, paths)
     }
 
     /// Removes what a run left whose commit did not come to its end. Before anything reads.

@@ -13,12 +13,13 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use bytes::Bytes;
 use kalamdb_catalog::{Result, SqlError, SqlState, StorageId};
 use rocksdb::{ColumnFamily, DBRawIteratorWithThreadMode, DBWithThreadMode, Options, ReadOptions, SingleThreaded};
-use rocksdb::{WriteBatch, WriteOptions};
+use rocksdb::{IngestExternalFileOptions, WriteBatch, WriteOptions};
 
 use super::gaps::Gaps;
 use super::iter::RowIter;
 use super::lent::{IdleIters, LastingIter, Lent};
-use super::open::{self, CF_CHANGELOG, CF_DATA, CF_META, FORMAT_VERSION};
+use super::log_room::LogRoom;
+use super::open::{self, CF_CHANGELOG, CF_DATA, CF_META, DB_DIR, FORMAT_VERSION};
 use super::{error, gaps, keys};
 
 pub(super) type Db = DBWithThreadMode<SingleThreaded>;
@@ -69,10 +70,7 @@ pub struct Storage {
     read_only: AtomicBool,
     fresh: bool,
     path: PathBuf,
-    /// Bytes that a log of RocksDB comes to, roughly.
-    log_bytes: usize,
-    /// The log that was last given its size.
-    log_sized: AtomicU64,
+    log_room: LogRoom,
     /// Numbers the files of bulk writes.
     pub(super) bulk_files: AtomicU64,
     gaps: Gaps,
@@ -112,8 +110,7 @@ impl Storage {
             read_only: AtomicBool::new(false),
             fresh: false,
             path: path.to_owned(),
-            log_bytes: options.write_buffer_bytes,
-            log_sized: AtomicU64::new(0),
+            log_room: LogRoom::new(path.join(DB_DIR), options.write_buffer_bytes),
             bulk_files: AtomicU64::new(0),
             gaps: Gaps::default(),
             _lock: lock,
@@ -132,7 +129,7 @@ impl Storage {
         }
         storage.drop_pending_run()?;
         storage.fresh = storage.last_seq()? == 0;
-        storage.size_log();
+        storage.make_log_room();
         Ok(storage)
     }
 
@@ -300,6 +297,7 @@ impl Storage {
         self.check_writable()?;
         let mut options = WriteOptions::default();
         options.set_sync(sync);
+        let _writing = self.log_room.writing(batch.inner.size_in_bytes());
         self.guard(self.db.write_opt(batch.inner, &options))
     }
 
@@ -309,13 +307,10 @@ impl Storage {
         self.guard(self.db.flush_wal(true))
     }
 
-    /// Gives the log its size if RocksDB has begun a new one. Where that cannot be done, commits are slower and nothing
-    /// else.
-    pub(crate) fn size_log(&self) {
-        let sized = self.log_sized.load(Ordering::Relaxed);
-        match open::size_log(&self.path, self.log_bytes, sized) {
-            Ok(newest) => self.log_sized.store(newest, Ordering::Relaxed),
-            Err(error) => tracing::debug!(%error, "could not give RocksDB's log its size"),
+    /// Room in RocksDB's log for the next commits. Where it cannot be made, they are slower and nothing else.
+    pub(crate) fn make_log_room(&self) {
+        if let Err(error) = self.log_room.make() {
+            tracing::debug!(%error, "could not make room in RocksDB's log");
         }
     }
 
@@ -338,13 +333,27 @@ impl Storage {
         })
     }
 
+    /// Makes finished files part of a family.
+    pub(super) fn ingest(
+        &self,
+        family: &ColumnFamily,
+        options: &IngestExternalFileOptions,
+        files: Vec<PathBuf>,
+    ) -> Result<()> {
+        // What is in memory may have to be written out before, which begins another log.
+        let _writing = self.log_room.writing(0);
+        self.guard(self.db.ingest_external_file_cf_opts(family, options, files))
+    }
+
     /// Removes every row of a storage. Nobody may read it any more.
     pub fn drop_storage(&self, storage: StorageId) -> Result<()> {
         self.check_writable()?;
         if self.meta_get(&sequence_meta(storage))?.is_some() {
+            let _writing = self.log_room.writing(0);
             self.guard(self.db.delete_cf(self.meta(), sequence_meta(storage)))?;
         }
         let (start, end) = keys::storage_range(storage);
+        let _writing = self.log_room.writing(0);
         // Whole files first; the range deletion then covers what is left.
         self.guard(self.db.delete_file_in_range_cf(self.data(), &start, &end))?;
         if self.is_storage_empty(storage)? {

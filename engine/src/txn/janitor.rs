@@ -131,7 +131,7 @@ impl Janitor {
             let deleted = std::mem::take(&mut state.deleted);
             (std::mem::take(&mut state.unsynced), ready, deleted, state.log.trim(&self.change_log))
         };
-        shared.storage.size_log();
+        shared.storage.make_log_room();
         shared.storage.forget_iterators();
         let work = || -> Result<()> {
             if unsynced {

@@ -646,7 +646,9 @@ impl Binder<'_> {
         let mut whens = Vec::with_capacity(conditions.len());
         let mut results = Vec::with_capacity(conditions.len() + 1);
         for when in conditions {
+            let known = ctx.applies.borrow().len();
             let condition = self.expr(&when.condition, ctx)?;
+            Self::only_in_branch(ctx, known, &whens, None);
             whens.push(match &operand {
                 Some(o) => {
                     let position = condition.position;
@@ -654,13 +656,19 @@ impl Binder<'_> {
                 }
                 None => self.boolean(condition, "CASE/WHEN")?,
             });
+            let known = ctx.applies.borrow().len();
             results.push(self.expr(&when.result, ctx)?);
+            if let Some((condition, before)) = whens.split_last() {
+                Self::only_in_branch(ctx, known, before, Some(condition));
+            }
         }
+        let known = ctx.applies.borrow().len();
         // PostgreSQL lists the ELSE first when it looks for the common type.
         let otherwise = match otherwise {
             Some(e) => self.expr(e, ctx)?,
             None => Typed::null(),
         };
+        Self::only_in_branch(ctx, known, &whens, None);
         results.insert(0, otherwise);
         self.refuse_sets(sets, &results, "CASE")?;
         let (mut results, ty, typmod) = self.unify(results, "CASE")?;

@@ -275,9 +275,17 @@ impl Binder<'_> {
         match name {
             "coalesce" => {
                 let sets = self.sets_so_far();
-                let args = self.arguments(args, ctx)?;
-                self.refuse_sets(sets, &args, &upper)?;
-                let (args, ty, typmod) = self.unify(args, &upper)?;
+                let mut bound = Vec::with_capacity(args.len());
+                let mut found = Vec::with_capacity(args.len());
+                for arg in args {
+                    let known = ctx.applies.borrow().len();
+                    let arg = self.arguments(std::slice::from_ref(arg), ctx)?;
+                    Self::only_in_branch(ctx, known, &found, None);
+                    found.extend(arg.iter().map(|a| a.expr.clone().is_not_null()));
+                    bound.extend(arg);
+                }
+                self.refuse_sets(sets, &bound, &upper)?;
+                let (args, ty, typmod) = self.unify(bound, &upper)?;
                 let expr = coalesce(args.into_iter().map(|a| a.expr).collect());
                 Ok(Some(Typed { typmod, ..Typed::new(expr, ty) }))
             }

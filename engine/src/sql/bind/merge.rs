@@ -199,8 +199,8 @@ impl Binder<'_> {
         let mut joined = joined;
         for when in whens.iter_mut() {
             let about = if when.matched { key.clone().is_not_null() } else { key.clone().is_null() };
-            let applies = self.only_where(&about, std::mem::take(&mut when.of_condition))?;
-            joined = self.attach(joined, applies)?;
+            Self::only_where(&about, &mut when.of_condition);
+            joined = self.attach(joined, std::mem::take(&mut when.of_condition))?;
         }
         let chosen = |matched: bool| {
             let numbered = whens.iter().enumerate().filter(|(_, w)| w.matched == matched);
@@ -217,8 +217,8 @@ impl Binder<'_> {
         let number = Expr::Column(datafusion::common::Column::new_unqualified(ACTION));
         for (i, when) in whens.iter_mut().enumerate() {
             let chosen = number.clone().eq(lit(i as i32));
-            let applies = self.only_where(&chosen, std::mem::take(&mut when.of_values))?;
-            plan = self.attach(plan, applies)?;
+            Self::only_where(&chosen, &mut when.of_values);
+            plan = self.attach(plan, std::mem::take(&mut when.of_values))?;
         }
         let mut exprs = vec![
             key.alias(providers::KEY_COLUMN),

@@ -62,7 +62,10 @@ fn type_column(data_type: &DataType) -> Option<(String, u8)> {
 fn subquery_name(body: &ast::SetExpr) -> Option<(String, u8)> {
     match body {
         ast::SetExpr::Select(select) => match select.projection.first()? {
-            ast::SelectItem::UnnamedExpr(e) => figure(e),
+            // Its column has a name by then, were it "?column?".
+            ast::SelectItem::UnnamedExpr(e) => {
+                Some((figure(e).map_or_else(|| "?column?".to_owned(), |(name, _)| name), 2))
+            }
             ast::SelectItem::ExprWithAlias { alias, .. } => Some((fold(alias), 2)),
             _ => None,
         },

@@ -7,7 +7,7 @@ use datafusion::arrow::datatypes::{DataType, Field, Schema};
 use datafusion::common::tree_node::{Transformed, TreeNode, TreeNodeRecursion};
 use datafusion::common::{Column, DFSchema};
 use datafusion::logical_expr::expr::{Exists, InSubquery, Placeholder};
-use datafusion::logical_expr::{Expr, LogicalPlan, LogicalPlanBuilder, Operator, Subquery};
+use datafusion::logical_expr::{Case, Expr, LogicalPlan, LogicalPlanBuilder, Operator, Subquery};
 use datafusion::sql::sqlparser::ast;
 use kalamdb_catalog::{PgType, Result, SqlError, SqlState};
 
@@ -16,7 +16,7 @@ use super::scope::{Clause, Ctx, OuterRef};
 use super::select::BoundQuery;
 use super::typed::{Typed, placeholder};
 use super::{Binder, expr::operator_name};
-use crate::sql::apply::{ApplyMode, ApplyNode};
+use crate::sql::apply::{ApplyMode, ApplyNode, ONLY_WHERE};
 use crate::sql::compare;
 use crate::sql::functions;
 use crate::sql::plan::planning;
@@ -309,17 +309,26 @@ impl Binder<'_> {
         }
     }
 
-    /// Subqueries that have rows only where a condition holds: elsewhere they are not run.
-    pub(super) fn only_where(&mut self, condition: &Expr, applies: Vec<Apply>) -> Result<Vec<Apply>> {
-        let guarded = |mut apply: Apply| {
-            self.next_outer += 1;
-            let id = format!("outer:{}", self.next_outer);
-            let holds = placeholder(format!("${id}"), PgType::BOOL);
-            apply.outer.push(OuterRef { id, expr: Typed::new(condition.clone(), PgType::BOOL) });
-            apply.inner = planning(LogicalPlanBuilder::from(apply.inner).filter(holds).and_then(|b| b.build()))?;
-            Ok(apply)
-        };
-        applies.into_iter().map(guarded).collect()
+    /// Subqueries that are run only where a condition holds; elsewhere they have no rows.
+    pub(super) fn only_where(condition: &Expr, applies: &mut [Apply]) {
+        run_where(&chosen(&[], Some(condition)), applies);
+    }
+
+    /// The subqueries of `ctx` from number `known` on stand in a branch of a CASE: behind conditions that must not be true,
+    /// and one that must be. For other rows they are not run: they might fail (manual, 9.18.1).
+    pub(super) fn only_in_branch(ctx: &Ctx<'_>, known: usize, before: &[Expr], condition: Option<&Expr>) {
+        let mut applies = ctx.applies.borrow_mut();
+        if applies.len() == known || (before.is_empty() && condition.is_none()) {
+            return;
+        }
+        let chosen = chosen(before, condition);
+        // Windows are computed above the subqueries.
+        let windowed = chosen.exists(|e| Ok(matches!(e, Expr::WindowFunction(_)))).unwrap_or(true);
+        if !chosen.is_volatile() && !holds_subquery(&chosen) && !windowed {
+            // What stands inside an aggregate is run for the rows it counts.
+            let own = applies[known..].iter_mut().filter(|a| a.in_aggregate == ctx.in_aggregate);
+            run_where(&chosen, own);
+        }
     }
 
     /// Puts Apply nodes over `plan` for the subqueries whose columns the next node's expressions use.
@@ -344,6 +353,21 @@ pub(super) fn apply_over(
     let schema = Arc::new(planning(input.schema().join(added))?);
     let (ids, values) = outer.into_iter().map(|o| (o.id, o.expr.expr)).unzip();
     Ok(ApplyNode { input, inner: Arc::new(inner), ids, values, mode, schema }.plan())
+}
+
+/// 1 where none of the conditions before is true and the last one is, evaluated no further than a CASE is.
+fn chosen(before: &[Expr], condition: Option<&Expr>) -> Expr {
+    let number = |n: i32| Box::new(datafusion::logical_expr::lit(n));
+    let mut branches: Vec<_> = before.iter().map(|e| (Box::new(e.clone()), number(0))).collect();
+    branches.extend(condition.map(|e| (Box::new(e.clone()), number(1))));
+    Expr::Case(Case::new(None, branches, Some(number(i32::from(condition.is_none())))))
+}
+
+fn run_where<'a>(chosen: &Expr, applies: impl IntoIterator<Item = &'a mut Apply>) {
+    for apply in applies {
+        let expr = Typed::new(chosen.clone(), PgType::INT4);
+        apply.outer.push(OuterRef { id: ONLY_WHERE.to_owned(), expr });
+    }
 }
 
 /// True if an expression has a subquery inside.

@@ -137,8 +137,7 @@ impl Compiler<'_> {
             Expr::Column(column) => self.column(column).map(|i| (Input::Column(i), self.types[i].arrow())),
             Expr::Placeholder(placeholder) => parameter(placeholder).map(|(i, carrier)| (Input::Parameter(i), carrier)),
             Expr::ScalarFunction(call) => match resolved_of(&call.func) {
-                // What sleeps must not do it on a connection's thread, where a cancel may be waiting.
-                Some(function) if !function.list && function.name != "pg_sleep" => return Ok(Transformed::no(e)),
+                Some(function) if !function.list && !needs_statement(function.name) => return Ok(Transformed::no(e)),
                 None if call.func.name() == "coalesce" => return first_not_null(&call.args),
                 _ => None,
             },
@@ -153,6 +152,12 @@ impl Compiler<'_> {
         });
         Ok(Transformed::yes(Expr::Column(DfColumn::new_unqualified(at.to_string()))))
     }
+}
+
+/// Functions that are not called here: what sleeps must not do it on a connection's thread, where a cancel may be waiting, and
+/// what locks for the transaction needs more than the session.
+fn needs_statement(function: &str) -> bool {
+    function == "pg_sleep" || function.starts_with("pg_try_advisory_xact_lock")
 }
 
 /// Expressions that say by themselves what they do. The rest needs a plan (subqueries, aggregates, windows).

@@ -81,7 +81,7 @@ struct Span {
 }
 
 /// Result columns.
-struct Shown {
+pub(super) struct Shown {
     schema: SchemaRef,
     columns: Vec<Compiled>,
 }
@@ -457,7 +457,7 @@ fn returning(returns: bool, compiler: &Compiler<'_>, exprs: &[Expr]) -> Option<O
 }
 
 impl Shown {
-    fn compile(compiler: &Compiler<'_>, exprs: &[Expr]) -> Option<Shown> {
+    pub(super) fn compile(compiler: &Compiler<'_>, exprs: &[Expr]) -> Option<Shown> {
         let mut fields = Vec::with_capacity(exprs.len());
         let mut columns = Vec::with_capacity(exprs.len());
         for (i, e) in exprs.iter().enumerate() {
@@ -468,7 +468,7 @@ impl Shown {
         Some(Shown { schema: Arc::new(Schema::new(fields)), columns })
     }
 
-    fn batch(&self, inputs: &Inputs<'_>) -> Result<RecordBatch> {
+    pub(super) fn batch(&self, inputs: &Inputs<'_>) -> Result<RecordBatch> {
         let arrays = self.columns.iter().map(|c| c.array(inputs)).collect::<Result<Vec<_>>>()?;
         batch_of_one(&self.schema, arrays)
     }
