@@ -32,8 +32,8 @@ type CaughtUp = Result<Option<Vec<Arc<str>>>>;
 /// What comes next.
 enum Stage {
     Begin(ListenOptions),
-    /// The rows of its table, as of a commit.
-    Reading(u64, Mutex<RowStream>),
+    /// The rows of its table, as of a commit, by the query as it was bound then.
+    Reading(u64, Mutex<RowStream>, Arc<BoundLive>),
     /// For the result of a query that is run again.
     Waiting(ListenOptions),
     /// The same for one who comes back: what has changed since a commit.
@@ -117,25 +117,26 @@ impl Feed {
                     if !options.snapshot {
                         return self.go_on(self.subscription.entered());
                     }
-                    match queries.current_rows(&self.subscription).await {
-                        Ok(Some((seq, rows))) => self.stage = Stage::Reading(seq, Mutex::new(rows)),
+                    let bound = self.bound();
+                    match queries.current_rows(&self.subscription, &bound).await {
+                        Ok(Some((seq, rows))) => self.stage = Stage::Reading(seq, Mutex::new(rows), bound),
                         // It has come to be run again.
                         Ok(None) => {}
-                        Err(error) => return self.end(&error),
+                        Err(error) => return self.end(&bound, &error),
                     }
                 }
-                Stage::Reading(seq, rows) => {
-                    let seq = *seq;
+                Stage::Reading(seq, rows, bound) => {
+                    let (seq, bound) = (*seq, Arc::clone(bound));
                     match rows.get_mut().next().await {
                         None => return self.go_on(seq),
-                        Some(Err(error)) => return self.end(&error),
+                        Some(Err(error)) => return self.end(&bound, &error),
                         Some(Ok(batch)) => {
                             let stored = batch.column(0).as_binary::<i32>();
                             let stored: Vec<&[u8]> = stored.iter().flatten().collect();
-                            match queries.snapshot_rows(&self.subscription, seq, stored.into_iter()) {
+                            match bound.snapshot_rows(seq, stored.into_iter()) {
                                 Ok(rows) if rows.is_empty() => {}
                                 Ok(rows) => return rows.into_iter().map(|row| self.tell(row)).collect(),
-                                Err(error) => return self.end(&error),
+                                Err(error) => return self.end(&bound, &error),
                             }
                         }
                     }
@@ -244,10 +245,12 @@ impl Feed {
         vec![self.tell(ready)]
     }
 
-    fn end(&mut self, error: &SqlError) -> Vec<Arc<Notification>> {
-        // Its tables have been changed under it: there is a reset to be told.
-        if self.subscription.has_more() {
+    /// Its rows could not be read.
+    fn end(&mut self, bound: &BoundLive, error: &SqlError) -> Vec<Arc<Notification>> {
+        // Its tables have been changed under it: there is a reset to be told, or there will be. Until then nothing holds.
+        if self.subscription.has_more() || self.queries.is_outdated(bound) {
             self.stage = Stage::Changes;
+            self.after = u64::MAX;
             return self.changes(usize::MAX);
         }
         self.end_for(error.message())

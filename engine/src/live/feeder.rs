@@ -300,7 +300,7 @@ impl<'a> Feeder<'a> {
 }
 
 /// True if a table has the same rows as before, in the same form: an index has been made, say.
-fn same_rows(before: &TableDefinition, after: &TableDefinition) -> bool {
+pub(super) fn same_rows(before: &TableDefinition, after: &TableDefinition) -> bool {
     let key = |t: &TableDefinition| t.primary_key.as_ref().map(|key| key.columns.clone());
     before.storage == after.storage
         && before.columns == after.columns

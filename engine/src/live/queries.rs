@@ -19,7 +19,7 @@ use tokio::time::{Instant, timeout_at};
 
 use super::LiveQueryManager;
 use super::diff::compare;
-use super::feeder::{CHANGES_MAX, Feeder};
+use super::feeder::{CHANGES_MAX, Feeder, same_rows};
 use super::listener::Listener;
 use super::notification::Notification;
 use super::payload::{Form, Teller, line_columns};
@@ -396,24 +396,21 @@ impl LiveQueries {
     }
 
     /// The rows of a query as they are, if they are to be read straight from its table; with their commit.
-    pub(crate) async fn current_rows(&self, subscription: &Subscription) -> Result<Option<(u64, RowStream)>> {
-        let bound = subscription.query.bound();
+    pub(super) async fn current_rows(
+        &self,
+        subscription: &Subscription,
+        bound: &BoundLive,
+    ) -> Result<Option<(u64, RowStream)>> {
         let How::Rows(rows) = &bound.how else { return Ok(None) };
         let (seq, stream) = self.shared.run(&subscription.query.session, &rows.plan).await?;
         Ok(Some((seq, stream)))
     }
 
-    /// The payloads of stored rows of a query's table.
-    pub(crate) fn snapshot_rows<'a>(
-        &self,
-        subscription: &Subscription,
-        seq: u64,
-        rows: impl ExactSizeIterator<Item = &'a [u8]>,
-    ) -> Result<Vec<Arc<str>>> {
-        let bound = subscription.query.bound();
-        let How::Rows(query) = &bound.how else { return Err(SqlError::internal("a query of other rows")) };
-        let shown = query.shown(&bound.teller, rows)?;
-        Ok(shown.into_iter().flatten().map(|(key, row)| bound.teller.snapshot(seq, &key, &row)).collect())
+    /// True if a table of a query has come to have other rows since it was bound: it will be reset.
+    pub(super) fn is_outdated(&self, bound: &BoundLive) -> bool {
+        let (_, catalog) = self.shared.txns.snapshot();
+        let now = |t: &Arc<CachedTableData>| catalog.table(t.definition.oid);
+        !bound.relations().all(|t| now(t).is_some_and(|now| same_rows(&t.definition, &now.definition)))
     }
 
     /// True if the query's result is kept by the thread, which begins a subscription with it.

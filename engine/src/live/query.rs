@@ -73,6 +73,17 @@ impl BoundLive {
     pub(super) fn relations(&self) -> impl Iterator<Item = &Arc<CachedTableData>> {
         self.tables.iter().chain(&self.views)
     }
+
+    /// The payloads of stored rows of its table.
+    pub(super) fn snapshot_rows<'a>(
+        &self,
+        seq: u64,
+        rows: impl ExactSizeIterator<Item = &'a [u8]>,
+    ) -> Result<Vec<Arc<str>>> {
+        let How::Rows(query) = &self.how else { return Err(SqlError::internal("a query of other rows")) };
+        let shown = query.shown(&self.teller, rows)?;
+        Ok(shown.into_iter().flatten().map(|(key, row)| self.teller.snapshot(seq, &key, &row)).collect())
+    }
 }
 
 /// How the result is kept up to date.

@@ -62,13 +62,16 @@ struct Listener {
     /// The commit that `rows` are as of.
     seq: u64,
     resets: u64,
+    /// The last one, as it was told.
+    reset: String,
 }
 
 impl Listener {
     fn new(addr: SocketAddr, database: &str, (query, unique): (&str, bool), options: &str) -> Result<Listener, String> {
         let client = Client::connect(addr, database).map_err(|e| e.to_string())?;
         let (query, rows) = (query.to_owned(), BTreeMap::new());
-        let mut listener = Listener { client, query, unique, rows, partial: Vec::new(), seq: 0, resets: 0 };
+        let (partial, reset) = (Vec::new(), String::new());
+        let mut listener = Listener { client, query, unique, rows, partial, seq: 0, resets: 0, reset };
         listener.listen(options)?;
         Ok(listener)
     }
@@ -114,6 +117,7 @@ impl Listener {
                 self.rows.clear();
                 self.partial.clear();
                 self.resets += 1;
+                self.reset = event.to_string();
             }
             Some("snapshot") => self.insert(&event)?,
             Some(_) => {
@@ -181,7 +185,8 @@ impl Listener {
             match self.client.next_within(Duration::from_millis(50)).map_err(|e| format!("{}: {e}", self.query))? {
                 Some(message) => self.message(message.tag, &message.body)?,
                 None if Instant::now() > deadline => {
-                    return Err(format!("{}:\ntold {:?}\ngives {expected:?}", self.query, self.shown()));
+                    let (query, reset) = (&self.query, &self.reset);
+                    return Err(format!("{query}: after {reset}\ntold {:?}\ngives {expected:?}", self.shown()));
                 }
                 None => {}
             }
@@ -332,6 +337,60 @@ fn a_listener_that_does_not_read_is_reset() {
     admin.column("DELETE FROM big WHERE id > 60").expect("to be deleted");
     slow.settle(&mut admin).expect("the rows");
     assert!(slow.resets > 0, "50 MB fit into its buffers");
+}
+
+/// Tables are altered while others write, and while listeners come; who listens has the new columns in the end.
+fn alters_hold(addr: SocketAddr, database: &str, seed: u64) -> Result<u64, String> {
+    const ALTERED: [(&str, bool); 5] = [
+        ("TABLE r", true),
+        ("SELECT * FROM r WHERE a > 3", true),
+        ("SELECT id, a FROM r WHERE a = 5", true),
+        ("SELECT r.*, s.v FROM r JOIN s ON s.r_id = r.id", false),
+        ("SELECT a, count(*) AS n FROM r GROUP BY a", true),
+    ];
+    let mut admin = Client::connect(addr, database).map_err(|e| e.to_string())?;
+    admin.column(SCHEMA)?;
+    burst(addr, database, seed, 10);
+    let mut listeners: Vec<Listener> = Vec::new();
+    for round in 0..4 {
+        std::thread::scope(|scope| {
+            let writing = scope.spawn(move || burst(addr, database, seed + 1 + round, 15));
+            let coming = scope.spawn(move || {
+                let listen = |query| Listener::new(addr, database, query, "snapshot = true");
+                ALTERED.into_iter().map(listen).collect::<Result<Vec<_>, _>>()
+            });
+            for number in 0..4 {
+                let column = format!("extra_{round}_{number}");
+                admin.column(&format!("ALTER TABLE r ADD COLUMN {column} int DEFAULT {number}"))?;
+                // It may come to a deadlock with a writer.
+                let _ = admin.column(&format!("UPDATE r SET {column} = a WHERE a > 2"));
+                if number % 2 == 0 {
+                    admin.column(&format!("ALTER TABLE r DROP COLUMN {column}"))?;
+                }
+            }
+            writing.join().map_err(|_| "a writer panicked".to_owned())?;
+            listeners.extend(coming.join().map_err(|_| "a listener panicked".to_owned())??);
+            Ok::<_, String>(())
+        })?;
+        for listener in &mut listeners {
+            listener.settle(&mut admin)?;
+        }
+    }
+    Ok(listeners.iter().map(|l| l.resets).sum())
+}
+
+#[test]
+fn altered_tables_hold() {
+    let target = Target::start();
+    if target.is_postgres() {
+        return;
+    }
+    let seed = seed();
+    let database = target.create_database("altered").expect("a database");
+    match alters_hold(target.addr(), &database, seed) {
+        Ok(resets) => assert!(resets > 0, "KALAMDB_SEED={seed}: nobody was told of new columns"),
+        Err(what) => panic!("KALAMDB_SEED={seed}: {what}"),
+    }
 }
 
 /// Many on one channel, each of which gets everything; and more than fits into the queue's memory at once.
