@@ -49,7 +49,7 @@ pub(crate) enum Plan {
     },
     Dml {
         dml: BoundDml,
-        fast: Option<Fast>,
+        fast: Option<Box<Fast>>,
     },
     /// Everything else is carried out from its tree.
     Utility,
@@ -213,7 +213,7 @@ fn bind_statement(
 
 fn dml(bound: BoundDml, binder: &Binder<'_>) -> Result<(Plan, Option<Vec<Column>>)> {
     let columns = bound.returning.clone();
-    let fast = if binder.modifying.is_empty() { Fast::dml(binder, &bound) } else { None };
+    let fast = if binder.modifying.is_empty() { Fast::dml(binder, &bound).map(Box::new) } else { None };
     Ok((Plan::Dml { dml: bound, fast }, columns))
 }
 

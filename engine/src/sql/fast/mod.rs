@@ -28,7 +28,7 @@ pub(super) use statement::Fast;
 
 /// A query that needs no query engine.
 pub(crate) enum FastQuery {
-    Rows(Fast),
+    Rows(Box<Fast>),
     Row(OneRow),
 }
 
@@ -36,7 +36,7 @@ impl FastQuery {
     /// None: the query goes the generic way.
     pub(super) fn compile(binder: &Binder<'_>, query: &BoundQuery) -> Option<FastQuery> {
         match &query.simple {
-            Some(simple) => Fast::select(binder, simple).map(FastQuery::Rows),
+            Some(simple) => Fast::select(binder, simple).map(|fast| FastQuery::Rows(Box::new(fast))),
             None => OneRow::compile(binder.session, &query.plan).map(FastQuery::Row),
         }
     }
