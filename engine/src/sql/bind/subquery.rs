@@ -315,19 +315,20 @@ impl Binder<'_> {
     }
 
     /// The subqueries of `ctx` from number `known` on stand in a branch of a CASE: behind conditions that must not be true,
-    /// and one that must be. For other rows they are not run: they might fail (manual, 9.18.1).
+    /// and one that must be. For other rows they are not run: they might fail (manual, 9.18.1). A condition is left out if
+    /// it may fail itself: it is evaluated for rows that a CASE around this one may keep from it. In an outer join's ON the
+    /// subqueries belong to one side, and are always run.
     pub(super) fn only_in_branch(ctx: &Ctx<'_>, known: usize, before: &[Expr], condition: Option<&Expr>) {
         let mut applies = ctx.applies.borrow_mut();
-        if applies.len() == known || (before.is_empty() && condition.is_none()) {
+        if applies.len() == known || ctx.clause == Clause::JoinOn {
             return;
         }
-        let chosen = chosen(before, condition);
-        // Windows are computed above the subqueries.
-        let windowed = chosen.exists(|e| Ok(matches!(e, Expr::WindowFunction(_)))).unwrap_or(true);
-        if !chosen.is_volatile() && !holds_subquery(&chosen) && !windowed {
+        let before: Vec<Expr> = before.iter().filter(|e| cannot_fail(e)).cloned().collect();
+        let condition = condition.filter(|e| cannot_fail(e));
+        if !before.is_empty() || condition.is_some() {
             // What stands inside an aggregate is run for the rows it counts.
             let own = applies[known..].iter_mut().filter(|a| a.in_aggregate == ctx.in_aggregate);
-            run_where(&chosen, own);
+            run_where(&chosen(&before, condition), own);
         }
     }
 
@@ -361,6 +362,38 @@ fn chosen(before: &[Expr], condition: Option<&Expr>) -> Expr {
     let mut branches: Vec<_> = before.iter().map(|e| (Box::new(e.clone()), number(0))).collect();
     branches.extend(condition.map(|e| (Box::new(e.clone()), number(1))));
     Expr::Case(Case::new(None, branches, Some(number(i32::from(condition.is_none())))))
+}
+
+/// True for comparisons and logic over columns, aggregates, parameters and constants; not for what computes, calls or is
+/// volatile. Windows are computed above the subqueries.
+fn cannot_fail(condition: &Expr) -> bool {
+    let mut may_fail = false;
+    let looked_at = condition.apply(|e| {
+        Ok(match e {
+            // Computed before, once for all.
+            Expr::AggregateFunction(_) => TreeNodeRecursion::Jump,
+            Expr::BinaryExpr(binary) if binary.op.supports_propagation() || binary.op.is_logic_operator() => {
+                TreeNodeRecursion::Continue
+            }
+            Expr::Column(_)
+            | Expr::Literal(..)
+            | Expr::Placeholder(_)
+            | Expr::Cast(_)
+            | Expr::Case(_)
+            | Expr::Not(_)
+            | Expr::IsNull(_)
+            | Expr::IsNotNull(_)
+            | Expr::IsTrue(_)
+            | Expr::IsFalse(_)
+            | Expr::IsNotTrue(_)
+            | Expr::IsNotFalse(_) => TreeNodeRecursion::Continue,
+            _ => {
+                may_fail = true;
+                TreeNodeRecursion::Stop
+            }
+        })
+    });
+    looked_at.is_ok() && !may_fail
 }
 
 fn run_where<'a>(chosen: &Expr, applies: impl IntoIterator<Item = &'a mut Apply>) {
