@@ -248,7 +248,7 @@ impl Feed {
     /// Its rows could not be read.
     fn end(&mut self, bound: &BoundLive, error: &SqlError) -> Vec<Arc<Notification>> {
         // Its tables have been changed under it: there is a reset to be told, or there will be. Until then nothing holds.
-        if self.subscription.has_more() || self.queries.is_outdated(bound) {
+        if self.subscription.is_void() || self.queries.is_outdated(bound) {
             self.stage = Stage::Changes;
             self.after = u64::MAX;
             return self.changes(usize::MAX);

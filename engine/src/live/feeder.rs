@@ -5,7 +5,7 @@ use std::collections::{HashMap, HashSet};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
-use kalamdb_catalog::{CachedTableData, Catalog, Oid, Result, SqlError, TableDefinition};
+use kalamdb_catalog::{CachedTableData, Catalog, Oid, Result, SqlError};
 use tokio::runtime::Runtime;
 
 use super::diff::compare;
@@ -154,8 +154,7 @@ impl<'a> Feeder<'a> {
             }
             let same_columns =
                 bound.relations().all(|t| now(t).is_some_and(|now| t.definition.columns == now.definition.columns));
-            let same_rows =
-                bound.relations().all(|t| now(t).is_some_and(|now| same_rows(&t.definition, &now.definition)));
+            let same_rows = bound.has_same_rows(catalog);
             match bind(&query.session, query.text(), query.form()) {
                 Ok(bound) => {
                     let names = bound.teller.names();
@@ -297,15 +296,6 @@ impl<'a> Feeder<'a> {
         query.state.lock().result = Some((seq, Arc::clone(&rows)));
         waiting.iter().for_each(|s| s.begin_with(seq, Arc::clone(&rows)));
     }
-}
-
-/// True if a table has the same rows as before, in the same form: an index has been made, say.
-pub(super) fn same_rows(before: &TableDefinition, after: &TableDefinition) -> bool {
-    let key = |t: &TableDefinition| t.primary_key.as_ref().map(|key| key.columns.clone());
-    before.storage == after.storage
-        && before.columns == after.columns
-        && before.kind == after.kind
-        && key(before) == key(after)
 }
 
 /// Tells a query of changes, in commit order.

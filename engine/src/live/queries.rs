@@ -19,7 +19,7 @@ use tokio::time::{Instant, timeout_at};
 
 use super::LiveQueryManager;
 use super::diff::compare;
-use super::feeder::{CHANGES_MAX, Feeder, same_rows};
+use super::feeder::{CHANGES_MAX, Feeder};
 use super::listener::Listener;
 use super::notification::Notification;
 use super::payload::{Form, Teller, line_columns};
@@ -408,9 +408,7 @@ impl LiveQueries {
 
     /// True if a table of a query has come to have other rows since it was bound: it will be reset.
     pub(super) fn is_outdated(&self, bound: &BoundLive) -> bool {
-        let (_, catalog) = self.shared.txns.snapshot();
-        let now = |t: &Arc<CachedTableData>| catalog.table(t.definition.oid);
-        !bound.relations().all(|t| now(t).is_some_and(|now| same_rows(&t.definition, &now.definition)))
+        !bound.has_same_rows(&self.shared.txns.snapshot().1)
     }
 
     /// True if the query's result is kept by the thread, which begins a subscription with it.

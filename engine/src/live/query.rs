@@ -13,7 +13,7 @@ use datafusion::common::{Column as DfColumn, DFSchema, DataFusionError};
 use datafusion::logical_expr::{Expr, LogicalPlan, LogicalPlanBuilder, Operator};
 use datafusion::physical_expr::PhysicalExpr;
 use datafusion::sql::sqlparser::ast::{self, Visit, visit_expressions};
-use kalamdb_catalog::{CachedTableData, Oid, PgType, Result, SqlError, SqlState, TableKind};
+use kalamdb_catalog::{CachedTableData, Catalog, Oid, PgType, Result, SqlError, SqlState, TableDefinition, TableKind};
 
 use super::payload::{Form, Names, Teller, object};
 use crate::limits::VIEW_DEPTH_MAX;
@@ -74,6 +74,12 @@ impl BoundLive {
         self.tables.iter().chain(&self.views)
     }
 
+    /// True if its relations have the same rows in a catalog as when it was bound, in the same form.
+    pub(super) fn has_same_rows(&self, catalog: &Catalog) -> bool {
+        let now = |t: &CachedTableData| catalog.table(t.definition.oid);
+        self.relations().all(|t| now(t).is_some_and(|now| same_rows(&t.definition, &now.definition)))
+    }
+
     /// The payloads of stored rows of its table.
     pub(super) fn snapshot_rows<'a>(
         &self,
@@ -84,6 +90,15 @@ impl BoundLive {
         let shown = query.shown(&self.teller, rows)?;
         Ok(shown.into_iter().flatten().map(|(key, row)| self.teller.snapshot(seq, &key, &row)).collect())
     }
+}
+
+/// True if a table has the same rows as before, in the same form: an index has been made, say.
+fn same_rows(before: &TableDefinition, after: &TableDefinition) -> bool {
+    let key = |t: &TableDefinition| t.primary_key.as_ref().map(|key| key.columns.clone());
+    before.storage == after.storage
+        && before.columns == after.columns
+        && before.kind == after.kind
+        && key(before) == key(after)
 }
 
 /// How the result is kept up to date.

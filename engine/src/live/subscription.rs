@@ -264,6 +264,11 @@ impl Subscription {
         Some(Taken::Events(taken))
     }
 
+    /// True if what has been told is void, or there is nothing more to tell, and the listener does not know yet.
+    pub(super) fn is_void(&self) -> bool {
+        !matches!(self.buffer.lock().state, State::Flowing)
+    }
+
     /// True if there is anything to take.
     pub(crate) fn has_more(&self) -> bool {
         let buffer = self.buffer.lock();
