@@ -284,6 +284,11 @@ pub(crate) async fn attended<T>(
     mut deadline: Option<Instant>,
     step: impl Future<Output = T>,
 ) -> T {
+    // The time may be over before the step begins: what has been computed without a pause has kept the clock from being looked at.
+    if deadline.is_some_and(|deadline| deadline <= Instant::now()) {
+        deadline = None;
+        cancel.cancel(CancelReason::StatementTimeout);
+    }
     let mut step = pin!(step);
     let mut present = true;
     loop {

@@ -16,8 +16,6 @@ mod row;
 mod statement;
 mod walk;
 
-use std::time::{Duration, Instant};
-
 use datafusion::common::ScalarValue;
 use kalamdb_catalog::Result;
 
@@ -27,9 +25,6 @@ use super::bind::{Binder, BoundQuery};
 use crate::session::Session;
 
 pub(super) use statement::Fast;
-
-/// After so long somebody may have given a statement up.
-const PATIENCE: Duration = Duration::from_millis(10);
 
 /// A query that needs no query engine.
 pub(crate) enum FastQuery {
@@ -50,16 +45,7 @@ impl FastQuery {
     pub(super) async fn run(&self, session: &mut Session, parameters: &[ScalarValue]) -> Result<Option<RowStream>> {
         match self {
             FastQuery::Rows(fast) => fast.run_select(session, parameters).await,
-            FastQuery::Row(row) => {
-                let begun = Instant::now();
-                let rows = row.run(parameters)?;
-                if begun.elapsed() > PATIENCE {
-                    // A timeout or a cancel that has come meanwhile is looked at now.
-                    tokio::task::yield_now().await;
-                    session.cancel_handle().check()?;
-                }
-                Ok(Some(rows))
-            }
+            FastQuery::Row(row) => row.run(parameters).map(Some),
         }
     }
 }
