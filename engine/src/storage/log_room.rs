@@ -2,7 +2,7 @@
 //!
 //! Syncing a file that grows, or that is written where it has never been written before, makes the file system write records
 //! of its own: a commit takes up to twice the time. Therefore zeros are written ahead of RocksDB, as PostgreSQL does with its
-//! own log (`wal_init_zero`). RocksDB writes at its own offset and takes zeros behind the last record for the end. In time its
+//! own log (`wal_init_zero`). RocksDB writes at its own offset, and finds no records in zeros when it reads the log. In time its
 //! logs are old ones written over (`recycle_log_file_num`), which need nothing.
 
 use std::fs::{self, File};

@@ -433,7 +433,9 @@ impl Storage {
     /// Compacts the whole data family: drops every version that no snapshot can see.
     pub fn compact(&self) -> Result<()> {
         self.check_writable()?;
+        let writing = self.log_room.writing(0);
         self.guard(self.db.flush_cf(self.data()))?;
+        drop(writing);
         let mut options = rocksdb::CompactOptions::default();
         options.set_bottommost_level_compaction(rocksdb::BottommostLevelCompaction::Force);
         self.db.compact_range_cf_opt(self.data(), None::<&[u8]>, None::<&[u8]>, &options);

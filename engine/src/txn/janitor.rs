@@ -131,7 +131,6 @@ impl Janitor {
             let deleted = std::mem::take(&mut state.deleted);
             (std::mem::take(&mut state.unsynced), ready, deleted, state.log.trim(&self.change_log))
         };
-        shared.storage.make_log_room();
         shared.storage.forget_iterators();
         let work = || -> Result<()> {
             if unsynced {
@@ -153,5 +152,7 @@ impl Janitor {
         if let Err(error) = work() {
             tracing::warn!(%error, "background work on the data directory failed");
         }
+        // Last: it may take a while, and what is not synced yet should not wait for it.
+        shared.storage.make_log_room();
     }
 }
