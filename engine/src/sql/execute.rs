@@ -16,15 +16,18 @@ pub(crate) async fn execute(
     parameters: &[ScalarValue],
 ) -> Result<Response> {
     match &**prepared.statement() {
-        Statement::Query(query) if handlers::create_table::select_into(query).is_none() => {
-            run_planned(session, prepared, parameters).await
-        }
+        // Boxed, as what is rare below: the future is large, and would be moved about with those of all statements.
+        Statement::Query(query) => match handlers::create_table::select_into(query) {
+            Some(into) => {
+                Box::pin(handlers::create_table::run_select_into(session, prepared, query, into, parameters)).await
+            }
+            None => run_planned(session, prepared, parameters).await,
+        },
         Statement::Insert(_)
         | Statement::Update(_)
         | Statement::Delete(_)
         | Statement::Merge(_)
         | Statement::With { .. } => run_planned(session, prepared, parameters).await,
-        // Boxed: the future is large, and would be moved about with those of all other statements.
         utility => Box::pin(run_utility(session, prepared, utility, parameters)).await,
     }
 }
@@ -36,10 +39,6 @@ async fn run_utility(
     parameters: &[ScalarValue],
 ) -> Result<Response> {
     match statement {
-        Statement::Query(query) => match handlers::create_table::select_into(query) {
-            Some(into) => handlers::create_table::run_select_into(session, prepared, query, into, parameters).await,
-            None => run_planned(session, prepared, parameters).await,
-        },
         Statement::Copy(copy) => handlers::copy::run(session, prepared, copy).await,
         Statement::CreateTable(create) => handlers::create_table::run(session, prepared, create, parameters).await,
         statement @ (Statement::Ddl(_)
@@ -82,11 +81,12 @@ async fn run_utility(
         Statement::Lock(lock) => handlers::lock::run(session, prepared, lock).await,
         Statement::Maintenance { tag, tables } => handlers::ddl::maintenance(session, prepared, tag, tables),
         Statement::Accepted { tag } => complete(*tag),
-        Statement::Insert(_)
+        Statement::Query(_)
+        | Statement::Insert(_)
         | Statement::Update(_)
         | Statement::Delete(_)
         | Statement::Merge(_)
-        | Statement::With { .. } => run_planned(session, prepared, parameters).await,
+        | Statement::With { .. } => Err(SqlError::internal("a statement with a plan is run as a utility")),
     }
 }
 
